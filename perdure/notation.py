@@ -1,0 +1,224 @@
+"""Recipes as text: `rehearsal(500) + ewc(100)`. Read with `ast`, built from known names; nothing is evaluated."""
+
+import ast
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+STAR = {"star": True}  # metadata of a first field that takes all positional arguments, as mlp(400, 400)
+
+
+class NotationError(ValueError):
+    """What is wrong with a text, and where: the text with a caret under the place."""
+
+    def __init__(self, problem: str, text: str, at: int):
+        super().__init__(f"{problem}\n  {text}\n  {' ' * at}^")
+        self.problem, self.text, self.at = problem, text, at
+
+
+def read(text: str, names: Mapping[str, type]) -> Any:
+    """The object that `text` spells with `names`, each a frozen dataclass whose fields are its arguments.
+
+    Raises NotationError for what is not in the notation, an unknown name or argument, or a value that does not fit.
+    """
+    line = " ".join(text.split())
+    if not line:
+        raise NotationError("expected a name, got an empty text", line, 0)
+    try:
+        tree = ast.parse(line, mode="eval")
+    except SyntaxError as e:
+        at = max(0, min((e.offset or 1) - 1, len(line)))
+        raise NotationError(f"not readable: {e.msg}; text values need quotes, as in name='text'", line, at) from None
+    return _Reader(line, names).build(tree.body)
+
+
+def spell(thing: Any, names: Mapping[str, type]) -> str:
+    """The shortest text that reads back as `thing`: fields at their defaults are left out."""
+    if isinstance(thing, bool) or thing is None:
+        return repr(thing)
+    if isinstance(thing, float):
+        return str(int(thing)) if thing.is_integer() and abs(thing) < 1e15 else repr(thing)
+    if isinstance(thing, tuple):
+        inner = ", ".join(spell(part, names) for part in thing)
+        return f"({inner},)" if len(thing) == 1 else f"({inner})"
+    if not dataclasses.is_dataclass(thing):
+        return repr(thing)
+    name = next((n for n, cls in names.items() if cls is type(thing)), None)
+    if name is None:
+        raise ValueError(f"{type(thing).__name__} has no name in the notation; register one")
+    shown = list(_arguments(thing, names))
+    return f"{name}({', '.join(shown)})" if shown else name
+
+
+def signature(cls: type, names: Mapping[str, type]) -> str:
+    """The arguments of a name as a reader would write them, with their defaults."""
+    parts = []
+    for field in dataclasses.fields(cls):
+        star = "*" if "star" in field.metadata else ""
+        parts.append(f"{star}{field.name}" + ("" if _needed(field) else f"={spell(_default(field), names)}"))
+    return ", ".join(parts)
+
+
+def _arguments(thing, names):
+    """The first argument, and those after it that have no default, stand without their names."""
+    leading = True
+    for n, field in enumerate(dataclasses.fields(thing)):
+        value = getattr(thing, field.name)
+        changed = _needed(field) or value != _default(field)
+        if "star" in field.metadata:
+            yield from (spell(part, names) for part in (value if changed else ()))
+        elif leading and changed and (n == 0 or _needed(field)):
+            yield spell(value, names)
+        elif changed:
+            yield f"{field.name}={spell(value, names)}"
+        leading = leading and changed
+
+
+def _needed(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+class _Reader:
+    def __init__(self, text: str, names: Mapping[str, type]):
+        self.text, self.names = text, names
+
+    def build(self, node: ast.expr) -> Any:
+        match node:
+            case ast.BinOp(left, ast.Add(), right):
+                return self.added(node, self.build(left), self.build(right))
+            case ast.Name(name):
+                return self.called(node, name, [], [])
+            case ast.Call(ast.Name(name), args, keywords):
+                return self.called(node, name, args, keywords)
+            case ast.Tuple(parts) | ast.List(parts):
+                return tuple(self.build(part) for part in parts)
+            case ast.Constant(value) if value is None or isinstance(value, bool | int | float | str):
+                return value
+            case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, int | float):
+                return -value
+        raise self.error("expected a name, a call, a number or a text here", node)
+
+    def called(self, node: ast.expr, name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
+        cls = self.names.get(name)
+        if cls is None:
+            raise self.error(
+                f"unknown name {name!r}{_nearest(name, self.names)}; known: {', '.join(sorted(self.names))}", node
+            )
+        fields = dataclasses.fields(cls)
+        given: dict[str, Any] = {}
+        if fields and "star" in fields[0].metadata:
+            if args:
+                whole = tuple(self.build(arg) for arg in args)
+                given[fields[0].name] = self.fitted(cls, fields[0].name, whole, args[0])
+            args = []
+        if len(args) > len(fields):
+            takes = f"takes {len(fields)} arguments" if fields else "takes no arguments"
+            raise self.error(f"{name} {takes}: {name}({signature(cls, self.names)})", args[len(fields)])
+        for field, arg in zip(fields, args, strict=False):
+            given[field.name] = self.fitted(cls, field.name, self.build(arg), arg)
+        for keyword in keywords:
+            given |= self.keyword(name, cls, keyword, given)
+        for field in fields:
+            if _needed(field) and field.name not in given:
+                raise self.error(f"{name} needs {field.name}: {name}({signature(cls, self.names)})", node)
+        try:
+            return cls(**given)
+        except ValueError as e:
+            raise self.error(f"{name}: {e}", node) from None
+
+    def keyword(self, name: str, cls: type, keyword: ast.keyword, given: Mapping[str, Any]) -> dict[str, Any]:
+        known = [field.name for field in dataclasses.fields(cls)]
+        if keyword.arg not in known:
+            near = _nearest(str(keyword.arg), known)
+            what = f"{name} has no argument {keyword.arg!r}{near}; it takes {name}({signature(cls, self.names)})"
+            raise self.error(what, keyword)
+        if keyword.arg in given:
+            raise self.error(f"{name} got {keyword.arg} twice", keyword)
+        return {keyword.arg: self.fitted(cls, keyword.arg, self.build(keyword.value), keyword.value)}
+
+    def fitted(self, cls: type, field: str, value: Any, node: ast.expr) -> Any:
+        hint = get_type_hints(cls)[field]
+        try:
+            return _fit(value, hint)
+        except TypeError:
+            raise self.error(f"{field} must be {_described(hint)}, got {_shown(value, self.names)}", node) from None
+
+    def added(self, node: ast.BinOp, left: Any, right: Any) -> Any:
+        try:
+            return left + right
+        except TypeError:
+            raise self.error("only strategies can be added", node.right) from None
+
+    def error(self, problem: str, node: ast.expr | ast.keyword) -> NotationError:
+        return NotationError(problem, self.text, len(self.text.encode()[: node.col_offset].decode()))
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """`value` as `hint` asks for it, an int as a float where that is asked for; TypeError where it does not fit."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in args and type(value) in map(type, args):
+            return value
+    elif origin in (Union, types.UnionType):
+        return _first_fit(value, args)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif origin is tuple and isinstance(value, tuple):
+        inner = args[:1] * len(value) if args[-1:] == (Ellipsis,) else args
+        if len(inner) == len(value):
+            return tuple(map(_fit, value, inner))
+    elif hint is None or hint is type(None):
+        if value is None:
+            return value
+    elif isinstance(origin or hint, type) and isinstance(value, origin or hint):
+        return value
+    raise TypeError
+
+
+def _first_fit(value: Any, hints: tuple) -> Any:
+    for hint in hints:
+        try:
+            return _fit(value, hint)
+        except TypeError:
+            continue
+    raise TypeError
+
+
+def _described(hint: Any) -> str:
+    words = {
+        float: "a number",
+        int: "a whole number",
+        str: "a text in quotes",
+        bool: "True or False",
+        type(None): "None",
+    }
+    if hint in words:
+        return words[hint]
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(map(_described, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"a list of {_described(get_args(hint)[0]).removeprefix('a ')}s"
+    return f"a {getattr(hint, '__name__', hint)}"
+
+
+def _shown(value: Any, names: Mapping[str, type]) -> str:
+    return spell(value, names) if dataclasses.is_dataclass(value) else repr(value)
+
+
+def _nearest(name: str, known) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {near[0]!r}?" if near else ""

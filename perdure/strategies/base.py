@@ -1,0 +1,88 @@
+"""A strategy is frozen hyperparameters plus a few pure hooks over an explicit state."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..streams.experience import Batch, Experience, Stream
+from .learner import Learner
+
+State = Any  # nested dicts and tuples of tensors and numbers: what torch.load(weights_only=True) reads
+Grads = dict[str, Tensor]
+
+
+class Strategy:
+    """One idea against forgetting. Subclasses are frozen dataclasses and override only what they need.
+
+    Within an experience the state is constant; only `consolidate` makes a new one.
+    """
+
+    def curriculum(self, stream: Stream) -> Stream:
+        """What of the stream is met. Only upper bounds, which look where others may not, change it."""
+        return stream
+
+    def init(self, learner: Learner) -> State:
+        """The state before the first experience; also the place to refuse an unfit learner."""
+        return {}
+
+    def augment(self, learner: Learner, batch: Batch, state: State) -> Batch:
+        """The batch to learn from: add, replace or perturb samples."""
+        return batch
+
+    def penalty(self, learner: Learner, batch: Batch, outputs: Tensor, state: State) -> Tensor | float:
+        """A () term to add to the loss; `outputs` (B, C) are the model's, before any head is shut."""
+        return 0.0
+
+    def steer(self, learner: Learner, grads: Grads, state: State) -> Grads:
+        """The gradients to hand to the optimizer."""
+        return grads
+
+    def consolidate(self, learner: Learner, experience: Experience, state: State) -> State:
+        """What to carry on from an experience that has just been learned."""
+        return state
+
+    def __add__(self, other: "Strategy") -> "Chain":
+        if not isinstance(other, Strategy):
+            raise TypeError(f"a strategy adds to another strategy, not to {type(other).__name__}")
+        return Chain((*stages(self), *stages(other)))
+
+
+def stages(strategy: Strategy) -> tuple[Strategy, ...]:
+    return strategy.stages if isinstance(strategy, Chain) else (strategy,)
+
+
+@dataclass(frozen=True)
+class Chain(Strategy):
+    """Strategies one after the other: batches and gradients pass through in order, penalties add up."""
+
+    stages: tuple[Strategy, ...] = ()
+
+    def curriculum(self, stream):
+        for stage in self.stages:
+            stream = stage.curriculum(stream)
+        return stream
+
+    def init(self, learner):
+        return tuple(stage.init(learner) for stage in self.stages)
+
+    def augment(self, learner, batch, state):
+        for stage, own in zip(self.stages, state, strict=True):
+            batch = stage.augment(learner, batch, own)
+        return batch
+
+    def penalty(self, learner, batch, outputs, state):
+        return sum(s.penalty(learner, batch, outputs, own) for s, own in zip(self.stages, state, strict=True))
+
+    def steer(self, learner, grads, state):
+        for stage, own in zip(self.stages, state, strict=True):
+            grads = stage.steer(learner, grads, own)
+        return grads
+
+    def consolidate(self, learner, experience, state):
+        return tuple(s.consolidate(learner, experience, own) for s, own in zip(self.stages, state, strict=True))
+
+
+@dataclass(frozen=True)
+class Naive(Strategy):
+    """Nothing against forgetting: fine-tune on whatever comes. The lower bound."""

@@ -1,0 +1,64 @@
+"""The thing that learns: a model, the optimizer it is given, its random streams and its open heads."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn, optim
+from torch.func import functional_call
+
+from ..streams.experience import Batch
+from .rng import Rng
+
+Params = Mapping[str, Tensor]
+SHUT = -1e9  # logit of a class outside the head; finite, so that p * log p stays 0
+
+
+@dataclass
+class Learner:
+    model: nn.Module
+    optimizer: Callable[..., optim.Optimizer]  # called anew for every experience
+    rng: Rng
+    heads: Tensor | None = None  # (T, C) bool; None leaves every class open
+    protocol: str = "class"  # of the stream that is being learned
+    params: dict[str, nn.Parameter] = field(init=False)
+
+    def __post_init__(self):
+        self.params = dict(self.model.named_parameters())
+
+    def outputs(self, x: Tensor, params: Params | None = None) -> Tensor:
+        """(B, ...) inputs to (B, C) logits before any head is shut, under other parameters when given."""
+        return self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
+
+    def masked(self, outputs: Tensor, task: Tensor) -> Tensor:
+        """(B, C) outputs with the classes shut that samples of (B,) tasks may not answer with."""
+        return outputs if self.heads is None else outputs.masked_fill(~self.heads[task], SHUT)
+
+    def logits(self, x: Tensor, task: Tensor, params: Params | None = None) -> Tensor:
+        """(B, ...) inputs of (B,) tasks to (B, C) logits, shut classes at -1e9."""
+        return self.masked(self.outputs(x, params), task)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Weighted mean cross-entropy of (B, C) outputs, a () tensor."""
+        each = F.cross_entropy(self.masked(outputs, batch.task), batch.y, reduction="none")
+        return (batch.weight * each).sum() / batch.weight.sum()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A detached copy of every parameter and buffer."""
+        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.params.values())).device
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Evaluation mode for a while: no dropout, and batch statistics stay as they are."""
+        was = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was)

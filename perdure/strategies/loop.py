@@ -1,0 +1,194 @@
+"""The one training loop: it learns a stream and yields a milestone after every experience."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, optim
+
+from ..streams.experience import Batch, Experience, Stream
+from .base import State, Strategy
+from .learner import Learner
+
+CHECK = 100  # steps between looks at the losses; each look waits for the device
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long an experience is learned: `epochs` passes over it, or exactly `steps` batches."""
+
+    epochs: int = 1
+    batch_size: int = 128
+    steps: int | None = None
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Bookmark:
+    """A place within an experience to go on from."""
+
+    experience: int
+    step: int
+    checkpoint: dict[str, Any]  # with the same learner, strategy and plan, all that `learn` needs to go on
+
+
+@dataclass(frozen=True, eq=False)
+class Milestone:
+    """An experience has been learned."""
+
+    experience: int
+    loss: float  # mean over the last epoch
+    accuracy: tuple[float, ...]  # on the test split of every experience in `Stream.tested`
+    baseline: tuple[float, ...]  # the same before anything was learned
+    state_bytes: int  # that the strategy carries on
+    seconds: float  # spent on this experience by this attempt
+    checkpoint: dict[str, Any]
+
+
+class Diverged(ArithmeticError):
+    """The loss or a weight is not finite any more."""
+
+
+def never() -> bool:
+    return False
+
+
+def learn(
+    stream: Stream,
+    learner: Learner,
+    strategy: Strategy,
+    plan: Plan,
+    checkpoint: dict[str, Any] | None = None,
+    due: Callable[[], bool] = never,
+) -> Iterator[Milestone | Bookmark]:
+    """Learn `stream` in order. Whoever takes the milestones decides what to log, to keep and when to stop.
+
+    due: asked after every step; where it says yes, a Bookmark is yielded. It changes no number.
+    Every random number comes from the learner's seed, the position and the consumer's name. Hence a
+    checkpoint holds no random state, and a run resumed from it ends with the bits of an uninterrupted one.
+
+    Raises Diverged, naming experience, epoch and step, where the loss stops being finite.
+    """
+    root, stream = learner.rng, strategy.curriculum(stream)
+    learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), root.fold("init")
+    state = strategy.init(learner)
+    if checkpoint is None:
+        baseline, first = evaluate(learner, [stream[j] for j in stream.tested(0)]), 0
+    else:
+        learner.model.load_state_dict(checkpoint["model"])
+        state, baseline, first = checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
+    for i in range(first, len(stream)):
+        started, experience = time.perf_counter(), stream[i]
+        learner.heads = stream.heads(i)
+        losses = yield from _train(experience, learner, strategy, state, plan, root, checkpoint, baseline, due)
+        checkpoint = None
+        learner.rng = root.fold(i, "consolidate")
+        state = strategy.consolidate(learner, experience, state)
+        accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)])
+        after = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
+        spent = time.perf_counter() - started
+        loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
+        yield Milestone(i, loss, accuracy, baseline, _bytes(state), spent, after)
+
+
+def _train(experience, learner, strategy, state, plan, root, checkpoint, baseline, due):
+    """Learn one experience, from the bookmark `checkpoint` when it is one; returns the loss of every step, (S,)."""
+    i, learner.rng = experience.index, root.fold(experience.index)
+    optimizer = learner.optimizer(learner.model.parameters())
+    per_epoch = len(_batches(experience, plan, root, i, 0))
+    last = plan.steps or plan.epochs * per_epoch
+    losses, first = torch.zeros(last, device=learner.device), 0
+    if checkpoint is not None and "step" in checkpoint:
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
+    learner.model.train()
+    batches: list[Tensor] = []
+    for step in range(first, last):
+        epoch, k = divmod(step, per_epoch)
+        if k == 0 or not batches:
+            batches = _batches(experience, plan, root, i, epoch)
+        learner.rng = root.fold(i, "step", step)
+        learner.rng.seed_torch()
+        losses[step] = _step(learner, optimizer, strategy, experience.train.batch(batches[k]), state)
+        marked = due()
+        if marked or step % CHECK == CHECK - 1 or step == last - 1:
+            _refuse_divergence(losses[: step + 1], learner, i, per_epoch)
+        if marked and step < last - 1:
+            at = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i}
+            within = {"step": step + 1, "optimizer": _copied(optimizer.state_dict()), "losses": losses.clone()}
+            yield Bookmark(i, step + 1, at | within)
+    return losses
+
+
+def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, batch: Batch, state: State) -> Tensor:
+    batch = strategy.augment(learner, batch, state)
+    outputs = learner.outputs(batch.x)
+    loss = learner.loss(outputs, batch) + strategy.penalty(learner, batch, outputs, state)
+    loss.backward()
+    grads = {name: p.grad for name, p in learner.params.items() if p.grad is not None}
+    for name, grad in strategy.steer(learner, grads, state).items():
+        learner.params[name].grad = grad
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+def _batches(experience: Experience, plan: Plan, root, i: int, epoch: int) -> list[Tensor]:
+    """The indices of an epoch's batches, shuffled. A lone last sample joins the batch before it:
+    a batch of one has no batch statistics."""
+    order = torch.randperm(len(experience), generator=root.fold(i, "epoch", epoch)["order"])
+    batches = list(order.to(experience.train.device).split(plan.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _refuse_divergence(losses: Tensor, learner: Learner, experience: int, per_epoch: int) -> None:
+    if not losses.isfinite().all():
+        step = int((~losses.isfinite()).nonzero()[0])
+        where = f"experience {experience}, epoch {step // per_epoch}, step {step} of the experience"
+        raise Diverged(f"the loss became {losses[step].item()} at {where}; a smaller learning rate is the usual remedy")
+    for name, p in learner.params.items():
+        if not p.isfinite().all():
+            where = f"experience {experience}, epoch {(len(losses) - 1) // per_epoch}, step {len(losses) - 1}"
+            raise Diverged(f"weights of {name} are not finite at {where}; a smaller learning rate is the usual remedy")
+
+
+@torch.no_grad()
+def evaluate(learner: Learner, experiences: Sequence[Experience], chunk: int = 4096) -> tuple[float, ...]:
+    """Accuracy on the test split of each experience; the device is read once, at the end."""
+    hits = []
+    with learner.resting():
+        for e in experiences:
+            right = [learner.logits(b.x, b.task).argmax(1) == b.y for b in e.test.chunks(chunk)]
+            hits.append(torch.cat(right).double().mean())
+    return tuple(torch.stack(hits).tolist())
+
+
+def _copied(value):
+    match value:
+        case Tensor():
+            return value.clone()
+        case dict():
+            return {k: _copied(v) for k, v in value.items()}
+        case list() | tuple():
+            return type(value)(map(_copied, value))
+    return value
+
+
+def _bytes(state: State) -> int:
+    match state:
+        case Tensor():
+            return state.numel() * state.element_size()
+        case dict():
+            return sum(map(_bytes, state.values()))
+        case list() | tuple():
+            return sum(map(_bytes, state))
+    return 0

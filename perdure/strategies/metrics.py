@@ -1,0 +1,53 @@
+"""What an accuracy matrix says (Lopez-Paz & Ranzato 2017, arXiv:1706.08840; Chaudhry et al. 2018, arXiv:1801.10112).
+
+R[i][j] is the accuracy on experience j once experience i has been learned, both from 0. A row may end
+early: classes to come are shut in a class-incremental stream, so there is nothing to measure beyond j = i.
+"""
+
+from collections.abc import Sequence
+from math import nan
+
+Matrix = Sequence[Sequence[float]]
+
+
+def average_accuracy(matrix: Matrix) -> float:
+    """ACC: mean over j <= i of R[i][j], with i the last experience learned (1706.08840, eq. 2)."""
+    last = len(matrix) - 1
+    return _mean(matrix[last][j] for j in range(last + 1))
+
+
+def backward_transfer(matrix: Matrix) -> float:
+    """BWT: mean over j < i of R[i][j] - R[j][j], with i the last (1706.08840, eq. 3). NaN for one experience."""
+    last = len(matrix) - 1
+    return _mean(matrix[last][j] - matrix[j][j] for j in range(last))
+
+
+def forward_transfer(matrix: Matrix, baseline: Sequence[float]) -> float:
+    """FWT: mean over j > 0 of R[j - 1][j] - b_j, with b the accuracy before any learning (1706.08840, eq. 4).
+
+    NaN where rows end at the diagonal, as they do in class-incremental streams.
+    """
+    pairs = range(1, len(matrix))
+    if any(len(matrix[j - 1]) <= j for j in pairs):
+        return nan
+    return _mean(matrix[j - 1][j] - baseline[j] for j in pairs)
+
+
+def forgetting(matrix: Matrix) -> float:
+    """Mean over j < i of max_{l < i} R[l][j] - R[i][j], with i the last (1801.10112, eq. 3). NaN for one experience."""
+    last = len(matrix) - 1
+    return _mean(max(row[j] for row in matrix[:last] if j < len(row)) - matrix[last][j] for j in range(last))
+
+
+def summary(matrix: Matrix, baseline: Sequence[float]) -> dict[str, float]:
+    return {
+        "accuracy": average_accuracy(matrix),
+        "forgetting": forgetting(matrix),
+        "backward_transfer": backward_transfer(matrix),
+        "forward_transfer": forward_transfer(matrix, baseline),
+    }
+
+
+def _mean(values) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else nan

@@ -1,0 +1,57 @@
+"""Every strategy, model and optimizer that a text can name."""
+
+from typing import Any
+
+from .. import notation
+from .base import Chain, Naive, Strategy, stages
+from .distillation import Distillation
+from .ewc import EWC
+from .models.convnet import ConvNet
+from .models.mlp import MLP
+from .models.resnet import ResNet18
+from .optimizers import SGD, Adam, AdamW
+from .rehearsal import Rehearsal
+from .upper_bounds import Cumulative, Joint
+
+STRATEGIES: dict[str, type] = {
+    "naive": Naive,
+    "joint": Joint,
+    "cumulative": Cumulative,
+    "rehearsal": Rehearsal,
+    "ewc": EWC,
+    "lwf": Distillation,
+}
+MODELS: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18}
+OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+
+
+def strategy(text: str) -> Strategy:
+    """The strategy that `text` spells, as `rehearsal(500) + ewc(100)`."""
+    return notation.read(text, STRATEGIES)
+
+
+def model(text: str) -> Any:
+    """The model recipe that `text` spells, as `mlp(400, 400)`; its `build(shape, classes)` makes the module."""
+    return notation.read(text, MODELS)
+
+
+def optimizer(text: str) -> Any:
+    """The optimizer that `text` spells, as `sgd(0.1, momentum=0.9)`; called on parameters it makes one."""
+    return notation.read(text, OPTIMIZERS)
+
+
+def spelled(thing: Any) -> str:
+    """The text of a strategy, model or optimizer: `strategy(spelled(s)) == s`."""
+    if isinstance(thing, Chain):
+        return " + ".join(map(spelled, stages(thing))) or "naive"
+    return notation.spell(thing, STRATEGIES | MODELS | OPTIMIZERS)
+
+
+def register(name: str, cls: type) -> type:
+    """Let texts name a strategy of your own; a frozen dataclass, whose fields are its arguments."""
+    if not name.isidentifier():
+        raise ValueError(f"a name must be an identifier, as my_strategy, got {name!r}")
+    if STRATEGIES.get(name, cls).__qualname__ != cls.__qualname__:
+        raise ValueError(f"the name {name!r} belongs to {STRATEGIES[name].__qualname__} already; choose another")
+    STRATEGIES[name] = cls
+    return cls

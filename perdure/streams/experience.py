@@ -1,0 +1,190 @@
+"""What a learner meets: an ordered stream of experiences over data that is held once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+Protocol = Literal["task", "class", "domain"]
+PROTOCOLS = get_args(Protocol)
+
+
+class Batch(NamedTuple):
+    x: Tensor  # (B, ...) float32, in [0, 1] where the data are images
+    y: Tensor  # (B,) int64
+    task: Tensor  # (B,) int64, the row of the head table that a sample answers to
+    weight: Tensor  # (B,) float32, how much a sample counts in the loss, relative to the others
+
+
+class Samples(NamedTuple):
+    """Samples as they are stored: a memory of rehearsal, or what a split hands out."""
+
+    x: Tensor  # (N, ...) uint8 in [0, 255], or float32
+    y: Tensor  # (N,) int64
+    task: Tensor  # (N,) int64
+
+    def batch(self, index: Tensor) -> Batch:
+        y = self.y[index]
+        return Batch(pixels(self.x[index]), y, self.task[index], torch.ones(len(y), device=y.device))
+
+
+class Split:
+    """Rows of a data set, handed out only as copies.
+
+    The data may lie in memory that other processes read too (Ray's object store), and torch would
+    write through it without a word; hence there is no way to the tensor itself.
+
+    x: (M, ...) uint8 or float32, the whole data; y: (N,) int64 and task: (N,) int64, of the rows;
+    rows: (N,) int64 into x; view: how gathered samples (B, ...) are seen, such as with permuted pixels.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, task: Tensor, rows: Tensor, view: Callable[[Tensor], Tensor] | None = None):
+        if not len(y) == len(task) == len(rows):
+            raise ValueError(f"expected as many labels and tasks as rows, got {len(y)}, {len(task)} and {len(rows)}")
+        self._x, self._y, self._task, self._rows, self._view = x, y, task, rows, view
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def samples(self, index: Tensor) -> Samples:
+        """Copies of the samples at `index` (B,), as they are stored."""
+        x = self._x.index_select(0, self._rows[index])
+        return Samples(x if self._view is None else self._view(x), self._y[index], self._task[index])
+
+    def batch(self, index: Tensor) -> Batch:
+        """Copies of the samples at `index` (B,), as a learner meets them."""
+        x, y, task = self.samples(index)
+        return Batch(pixels(x), y, task, torch.ones(len(y), device=y.device))
+
+    def draw(self, n: int, generator: torch.Generator) -> Samples:
+        """At most `n` samples, without repeats."""
+        return self.samples(torch.randperm(len(self), generator=generator)[:n].to(self.device))
+
+    def everything(self) -> Samples:
+        return self.samples(torch.arange(len(self), device=self.device))
+
+    def chunks(self, size: int) -> Iterator[Batch]:
+        """All samples in order, `size` at a time."""
+        return map(self.batch, torch.arange(len(self), device=self.device).split(size))
+
+    def part(self, index: Tensor) -> "Split":
+        """The samples at `index` as a split of their own, over the same data."""
+        return Split(self._x, self._y[index], self._task[index], self._rows[index], self._view)
+
+    @staticmethod
+    def union(splits: Sequence["Split"]) -> "Split":
+        """All samples of all splits; the data are copied only where the splits do not share them."""
+        first = splits[0]
+        y, task = torch.cat([s._y for s in splits]), torch.cat([s._task for s in splits])
+        if all(s._x is first._x and s._view is first._view for s in splits):
+            return Split(first._x, y, task, torch.cat([s._rows for s in splits]), first._view)
+        x = torch.cat([s.everything().x for s in splits])
+        return Split(x, y, task, torch.arange(len(x), device=x.device))
+
+    @property
+    def y(self) -> Tensor:
+        return self._y.clone()
+
+    @property
+    def device(self) -> torch.device:
+        return self._x.device
+
+    def to(self, device: torch.device | str) -> "Split":
+        parts = (part.to(device) for part in (self._x, self._y, self._task, self._rows))
+        return Split(*parts, view=self._view)
+
+
+@dataclass(frozen=True, eq=False)
+class Experience:
+    index: int
+    task: int
+    train: Split
+    test: Split
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Experiences in order, with the table of which classes each task brings.
+
+    `foresight` opens every head from the start; it is for upper bounds, which meet the whole stream at once.
+    """
+
+    experiences: Sequence[Experience]
+    classes: Tensor  # (T, C) bool, on the CPU
+    protocol: Protocol
+    foresight: bool = False
+
+    def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
+
+    def __len__(self) -> int:
+        return len(self.experiences)
+
+    def __getitem__(self, index: int) -> Experience:
+        return self.experiences[index]
+
+    def __iter__(self) -> Iterator[Experience]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return tuple(self[0].test.batch(torch.zeros(1, dtype=torch.int64, device=self[0].test.device)).x.shape[1:])
+
+    def heads(self, now: int) -> Tensor | None:
+        """Which classes each task may answer with once experience `now` has begun: (T, C) bool, None for all."""
+        match self.protocol:
+            case "domain":
+                return None
+            case "task":
+                return self.classes
+            case _:
+                met = self.classes if self.foresight else self.classes[: now + 1]
+                return met.any(0).expand_as(self.classes)
+
+    def tested(self, now: int) -> range:
+        """The experiences that it makes sense to test on once `now` has been learned.
+
+        Where heads of classes to come are shut, an answer there is wrong by construction.
+        """
+        return range(now + 1 if self.protocol == "class" else len(self))
+
+    def to(self, device: torch.device | str) -> "Stream":
+        if torch.device(device) == self[0].test.device:
+            return self
+        lazy = Lazy(len(self), lambda i: _moved(self[i], device))
+        return Stream(lazy, self.classes, self.protocol, self.foresight)
+
+
+class Lazy(Sequence):
+    """`length` items, each made by `make(index)` when it is first asked for, and kept."""
+
+    def __init__(self, length: int, make: Callable[[int], Experience]):
+        self._made: list[Experience | None] = [None] * length
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        item = self._made[index]
+        if item is None:
+            item = self._made[index] = self._make(range(len(self))[index])
+        return item
+
+
+def pixels(x: Tensor) -> Tensor:
+    """uint8 images to float32 in [0, 1]; anything else as it is."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+def _moved(experience: Experience, device: torch.device | str) -> Experience:
+    return Experience(experience.index, experience.task, experience.train.to(device), experience.test.to(device))

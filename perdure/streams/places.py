@@ -1,0 +1,68 @@
+"""Where data are looked for: a folder that is given, the environment, a per-user cache, the system."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM = ("/usr/share/datasets", "/usr/local/share/datasets")
+
+
+class DataNotFound(FileNotFoundError):
+    """No place has the data; the message names all that were looked at and what to do."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Looked at in this order: `folder` (--data), $PERDURE_DATA, the per-user cache, system folders, the network."""
+
+    folder: str | None = None
+    download: bool = True
+    system: tuple[str, ...] = SYSTEM
+
+    @property
+    def cache(self) -> Path:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(base) / "perdure" / "datasets"
+
+    def named(self) -> list[tuple[str, Path | None]]:
+        """What each place is called, and its folder where there is one."""
+        environment = os.environ.get("PERDURE_DATA")
+        given = [("--data", self.folder), ("$PERDURE_DATA", environment)]
+        kept = [("per-user cache", self.cache), *(("system folder", folder) for folder in self.system)]
+        return [(name, Path(folder).expanduser() if folder else None) for name, folder in (*given, *kept)]
+
+    def find(self, folders: Sequence[str], files: Sequence[str]) -> tuple[dict[str, Path] | None, list[str]]:
+        """The paths of all `files` (or of them gzipped) in the first folder that has them all.
+
+        folders: below each place, "." for the place itself. Where nothing is found: None, and for
+        every place what was seen there.
+        """
+        seen = []
+        for name, place in self.named():
+            if place is None:
+                seen.append(f"{name}: not given")
+                continue
+            best: list[str] = list(files)
+            for folder in (place / f for f in folders):
+                found = {file: path for file in files if (path := _plain_or_gzipped(folder / file))}
+                if len(found) == len(files):
+                    return found, []
+                best = min(best, [f"{folder / file}" for file in files if file not in found], key=len)
+            missing = "not there" if len(best) == len(files) else f"incomplete, {best[0]} is missing"
+            seen.append(f"{name}: {place}: {missing if place.is_dir() else 'no such folder'}")
+        return None, seen
+
+    def locate(self, path: str) -> Path:
+        """A file or folder of one's own: as it is written, or else below --data or $PERDURE_DATA."""
+        bases = [Path(), *(place for name, place in self.named()[:2] if place is not None)]
+        tried = [base / Path(path).expanduser() for base in bases]
+        for candidate in tried:
+            if candidate.exists():
+                return candidate
+        looked = ", ".join(dict.fromkeys(str(candidate.absolute()) for candidate in tried))
+        raise DataNotFound(f"{path} was not found; looked at {looked}. Give an absolute path, or its folder as --data DIR")
+
+
+def _plain_or_gzipped(path: Path) -> Path | None:
+    return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)

@@ -1,0 +1,54 @@
+"""How a stream is made from a data set."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .dataset import Dataset, Part, Source
+from .experience import PROTOCOLS, Experience, Lazy, Protocol, Split, Stream
+
+Look = Callable[[Tensor, int], tuple[Tensor, Callable[[Tensor], Tensor] | None]]
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """What is met and in which order. Subclasses are frozen dataclasses whose first field is the data set."""
+
+    dataset: Source
+
+    @abstractmethod
+    def arrange(self, dataset: Dataset) -> Stream:
+        """The stream over `dataset`, which `self.dataset` has loaded. Experiences are built when asked for."""
+
+    def _expect(self, protocol: str, **counts: int) -> None:
+        if not isinstance(self.dataset, Source):
+            raise TypeError(f"expected a data set such as digits first, got {self.dataset!r}")
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+        for name, count in counts.items():
+            if type(count) is not int or count < 1:
+                raise ValueError(f"{name} must be a whole number, at least 1, got {count!r}")
+
+
+def revisited(dataset: Dataset, tasks: int, protocol: Protocol, look: Look) -> Stream:
+    """The whole data set in every task, each time seen in another way.
+
+    look: from the stored x and the task to the x to keep and the view to hand it out through.
+    Under the domain protocol all tasks share the labels, otherwise task t brings C labels of its own.
+    """
+    count = len(dataset.classes)
+    own = 0 if protocol == "domain" else count  # labels that each task adds
+    classes = torch.zeros(tasks, count + own * (tasks - 1), dtype=torch.bool)
+    for t in range(tasks):
+        classes[t, t * own : t * own + count] = True
+
+    def split(part: Part, t: int) -> Split:
+        x, view = look(part.x, t)
+        rows = torch.arange(len(x), device=x.device)
+        return Split(x, part.y + t * own, torch.full_like(part.y, t), rows, view)
+
+    make = Lazy(tasks, lambda t: Experience(t, t, split(dataset.train, t), split(dataset.test, t)))
+    return Stream(make, classes, protocol)

@@ -1,0 +1,173 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from perdure.strategies.base import Chain, Naive, Strategy
+from perdure.strategies.learner import Learner
+from perdure.strategies.loop import Bookmark, Diverged, Milestone, Plan, learn
+from perdure.strategies.names import model
+from perdure.strategies.optimizers import SGD
+from perdure.strategies.rng import Rng
+from perdure.testing.streams import blobs
+
+from .same import same
+
+
+def learner(stream, lr=0.1, seed=0):
+    torch.manual_seed(seed)
+    return Learner(model("mlp(32)").build((16,), stream.classes.shape[1]), SGD(lr), Rng(seed))
+
+
+def test_naive_is_the_bare_loop_to_the_bit():
+    stream, plan = blobs(tasks=2, protocol="class"), Plan(epochs=2, batch_size=50)
+    last = list(learn(stream, learner(stream), Naive(), plan))[-1]
+    bare = learner(stream).model
+    for i, experience in enumerate(stream):
+        open_ = stream.classes[: i + 1].any(0)
+        optimizer = SGD(0.1)(bare.parameters())
+        for epoch in range(2):
+            order = torch.randperm(120, generator=Rng(0, i, "epoch", epoch)["order"])
+            for index in order.split(50):
+                x, y, _ = experience.train.samples(index)
+                each = F.cross_entropy(bare(x).masked_fill(~open_, -1e9), y, reduction="none")
+                optimizer.zero_grad()
+                (each.sum() / len(y)).backward()
+                optimizer.step()
+    assert same(last.checkpoint["model"], dict(bare.state_dict()))
+
+
+def test_steps_instead_of_epochs():
+    stream, seen = blobs(tasks=1), []
+
+    class Spy(Naive):
+        def augment(self, learner, batch, state):
+            seen.append(len(batch.y))
+            return batch
+
+    list(learn(stream, learner(stream), Spy(), Plan(epochs=9, batch_size=50, steps=7)))
+    assert seen == [50, 50, 20, 50, 50, 20, 50]
+
+
+def test_a_lone_last_sample_joins_the_batch_before_it():
+    stream, seen = blobs(tasks=1, n=121), []
+
+    class Spy(Naive):
+        def augment(self, learner, batch, state):
+            seen.append(len(batch.y))
+            return batch
+
+    list(learn(stream, learner(stream), Spy(), Plan(batch_size=40)))
+    assert seen == [40, 40, 41]
+
+
+def test_every_epoch_meets_every_sample_once_in_another_order():
+    stream, seen = blobs(tasks=1), []
+
+    class Spy(Naive):
+        def augment(self, learner, batch, state):
+            seen.append(batch.x)
+            return batch
+
+    list(learn(stream, learner(stream), Spy(), Plan(epochs=2, batch_size=120)))
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0].sum(1).sort().values, seen[1].sum(1).sort().values)
+
+
+def test_two_strategies_meet_the_same_batches():
+    """Another consumer of random numbers never shifts the order."""
+    stream = blobs(tasks=2)
+
+    class Spy(Naive):
+        def augment(self, learner, batch, state):
+            met.append(batch.y)
+            return batch
+
+    class Noisy(Naive):
+        def augment(self, learner, batch, state):
+            torch.rand(7, generator=learner.rng["noisy"])
+            return batch
+
+    runs = []
+    for strategy in (Spy(), Noisy() + Spy()):
+        met: list = []
+        list(learn(stream, learner(stream), strategy, Plan()))
+        runs.append(met)
+    assert same(*runs)
+
+
+def test_the_chain_keeps_the_written_order():
+    stream = blobs(tasks=1)
+
+    class Add(Strategy):
+        def __init__(self, by):
+            self.by = by
+
+        def augment(self, learner, batch, state):
+            return batch._replace(x=batch.x * 2 + self.by)
+
+        def steer(self, learner, grads, state):
+            return {k: g * 2 + self.by for k, g in grads.items()}
+
+    chain, one = Add(1) + Add(5), learner(stream)
+    assert isinstance(chain, Chain)
+    batch = stream[0].train.batch(torch.arange(3))
+    torch.testing.assert_close(chain.augment(one, batch, ({}, {})).x, batch.x * 4 + 7)
+    assert chain.steer(one, {"w": torch.ones(1)}, ({}, {}))["w"] == 11
+
+
+def test_accuracy_covers_what_makes_sense_to_test():
+    for protocol, lengths in (("class", [1, 2, 3]), ("task", [3, 3, 3]), ("domain", [3, 3, 3])):
+        stream = blobs(protocol=protocol)
+        stones = list(learn(stream, learner(stream), Naive(), Plan()))
+        assert [len(s.accuracy) for s in stones] == lengths
+        assert len(stones[0].baseline) == lengths[0]
+
+
+def test_a_diverged_run_says_where():
+    stream = blobs(tasks=2)
+
+    class Explodes(Naive):
+        def penalty(self, learner, batch, outputs, state):
+            now = learner.rng.key == (0, 1, "step", 5)
+            return torch.tensor(float("nan")) if now else 0.0
+
+    stones = learn(stream, learner(stream), Explodes(), Plan(epochs=4, batch_size=60))
+    assert isinstance(next(stones), Milestone)
+    with pytest.raises(Diverged, match="loss became nan at experience 1, epoch 2, step 5 of the experience; a smaller"):
+        next(stones)
+
+
+def test_no_bookmark_is_made_of_a_diverged_run():
+    stream = blobs(tasks=1)
+    stones = learn(stream, learner(stream, lr=1e38), Naive(), Plan(epochs=20), due=lambda: True)
+    with pytest.raises(Diverged, match="experience 0"):
+        for stone in itertools.islice(stones, 20):
+            assert isinstance(stone, Bookmark)
+            assert all(v.isfinite().all() for v in stone.checkpoint["model"].values())
+
+
+def test_a_bookmark_is_not_touched_by_later_steps():
+    stream = blobs(tasks=1)
+    momentum = learner(stream)
+    momentum.optimizer = SGD(0.1, momentum=0.9)
+    stones = learn(stream, momentum, Naive(), Plan(epochs=3, batch_size=20), due=lambda: True)
+    first = next(stones)
+    kept = [v.clone() for v in (*first.checkpoint["model"].values(), first.checkpoint["losses"])]
+    buffers = [s["momentum_buffer"].clone() for s in first.checkpoint["optimizer"]["state"].values()]
+    list(stones)
+    assert same(kept, [*first.checkpoint["model"].values(), first.checkpoint["losses"]])
+    assert same(buffers, [s["momentum_buffer"] for s in first.checkpoint["optimizer"]["state"].values()])
+
+
+def test_a_plan_refuses_nonsense():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        Plan(batch_size=0)
+
+
+def test_random_streams_are_named():
+    root = Rng(3)
+    assert root.fold(1)["a"].initial_seed() == Rng(3, 1)["a"].initial_seed()
+    seeds = {r[n].initial_seed() for r in (root, root.fold(1), root.fold("1"), Rng(4)) for n in "ab"}
+    assert len(seeds) == 8
