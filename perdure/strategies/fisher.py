@@ -1,6 +1,6 @@
 """The diagonal of the Fisher information (Kirkpatrick et al. 2017, arXiv:1612.00796; Martens 2020, arXiv:1412.1193)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from torch.func import grad, vmap
 from ..streams.experience import Samples
 from .learner import Learner
 
+Label = Callable[[Tensor], Tensor]  # from (B, C) logits to (B,) int64
+
 
 def diagonal_fisher(
     learner: Learner, samples: Samples, generator: torch.Generator, chunk: int = 256
@@ -18,19 +20,21 @@ def diagonal_fisher(
 
     Labels are drawn from the model: with the true ones it would be the empirical Fisher, another matrix.
     """
+
+    def drawn(logits: Tensor) -> Tensor:
+        p = logits.softmax(1).double().cpu()
+        return torch.multinomial(p, 1, generator=generator).squeeze(1).to(logits.device)
+
     total = {k: torch.zeros_like(p) for k, p in learner.params.items()}
     with learner.resting():
         for index in torch.arange(len(samples.y), device=samples.y.device).split(chunk):
             x, _, task, _ = samples.batch(index)
-            with torch.no_grad():
-                p = learner.logits(x, task).softmax(1)
-            y = torch.multinomial(p.double().cpu(), 1, generator=generator).squeeze(1).to(p.device)
-            for name, square in square_scores(learner, x, y, task).items():
+            for name, square in square_scores(learner, x, task, drawn).items():
                 total[name] += square
     return {k: v / len(samples.y) for k, v in total.items()}
 
 
-def square_scores(learner: Learner, x: Tensor, y: Tensor, task: Tensor) -> dict[str, Tensor]:
+def square_scores(learner: Learner, x: Tensor, task: Tensor, label: Label) -> dict[str, Tensor]:
     """Sum over samples of (d log p(y | x) / d w)^2, exact per sample; the model must be in evaluation mode.
 
     Where all weights lie in linear and convolutional layers that are used once, one backward pass gives
@@ -39,31 +43,36 @@ def square_scores(learner: Learner, x: Tensor, y: Tensor, task: Tensor) -> dict[
     """
     layers = {name: m for name, m in learner.model.named_modules() if any(True for _ in m.parameters(recurse=False))}
     if all(isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.groups == 1) for m in layers.values()):
-        squares = _by_layer(learner, layers, x, y, task)
-        if squares is not None:
-            return squares
+        calls, logits = _watched(learner, layers, x, task)
+        y = label(logits.detach())
+        if len(calls) == len(layers) == len(dict(calls)) and _unshared(learner, layers):
+            slopes = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), [out for _, (_, out) in calls])
+            pairs = zip(calls, slopes, strict=True)
+            return {k: v for (name, (a, _)), g in pairs for k, v in _squares(name, layers[name], a, g)}
+    else:
+        with torch.no_grad():
+            y = label(learner.logits(x, task))
     return _by_sample(learner, x, y, task)
 
 
-def _by_layer(learner, layers, x, y, task) -> dict[str, Tensor] | None:
-    calls: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
+def _watched(learner, layers, x, task) -> tuple[list[tuple[str, tuple[Tensor, Tensor]]], Tensor]:
+    """Inputs and outputs of every call of a layer, and the logits."""
+    calls: list[tuple[str, tuple[Tensor, Tensor]]] = []
     hooks = [
-        m.register_forward_hook(lambda _, inputs, out, name=name: calls[name].append((inputs[0], out)))
+        m.register_forward_hook(lambda _, given, out, name=name: calls.append((name, (given[0].detach(), out))))
         for name, m in layers.items()
     ]
     try:
         with torch.enable_grad():
-            loss = F.cross_entropy(learner.logits(x, task), y, reduction="sum")
+            return calls, learner.logits(x, task)
     finally:
         for hook in hooks:
             hook.remove()
-    if any(len(seen) != 1 for seen in calls.values()) or len(learner.params) != sum(
-        len(list(m.parameters(recurse=False))) for m in layers.values()
-    ):
-        return None  # a shared weight's gradients add up before they are squared
-    slopes = torch.autograd.grad(loss, [seen[0][1] for seen in calls.values()])
-    pairs = zip(layers.items(), calls.values(), slopes, strict=True)
-    return {k: v for (name, m), seen, slope in pairs for k, v in _squares(name, m, seen[0][0].detach(), slope)}
+
+
+def _unshared(learner, layers) -> bool:
+    """Whether each weight belongs to one layer: gradients of a shared one add up before they are squared."""
+    return len(learner.params) == sum(len(list(m.parameters(recurse=False))) for m in layers.values())
 
 
 def _squares(name: str, layer: nn.Module, a: Tensor, g: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -68,8 +69,13 @@ class Dataset:
         return digest.hexdigest()
 
 
-def stratified(groups: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to train on and rows to test on: of every group (N,), `share` is tested on, one sample at least."""
+def stratified(
+    groups: Tensor, share: float, seed: int, naming: Callable[[int], str] = "sample {}".format
+) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows to test on: of every group (N,), `share` is tested on, one sample at least.
+
+    naming: what a sample is called in an error.
+    """
     if not 0 < share < 1:
         raise ValueError(f"test_share must be above 0 and below 1, got {share}")
     generator = torch.Generator().manual_seed(seed)
@@ -78,7 +84,7 @@ def stratified(groups: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]
         rows = (groups == group).nonzero().flatten()
         if len(rows) == 1:
             raise DataError(
-                f"sample {int(rows[0])} is the only one of its kind: a class (in each of its experiences) needs two, "
+                f"{naming(int(rows[0]))} is the only one of its kind: a class (in each of its experiences) needs two, "
                 "one to train on and one to test on; add samples, leave the class out, or give test data of your own"
             )
         n = min(max(round(share * len(rows)), 1), len(rows) - 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 Protocol = Literal["task", "class", "domain"]
 PROTOCOLS = get_args(Protocol)
+View = Callable[[Tensor], Tensor]  # (B, ...) stored samples as they are seen
 
 
 class Batch(NamedTuple):
@@ -37,10 +38,12 @@ class Split:
     write through it without a word; hence there is no way to the tensor itself.
 
     x: (M, ...) uint8 or float32, the whole data; y: (N,) int64 and task: (N,) int64, of the rows;
-    rows: (N,) int64 into x; view: how gathered samples (B, ...) are seen, such as with permuted pixels.
+    rows: (N,) int64 into x; view: what gathered samples go through, such as a permutation of their pixels.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, task: Tensor, rows: Tensor, view: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self, x: Tensor, y: Tensor, task: Tensor, rows: Tensor, view: Callable[[Tensor], Tensor] | None = None
+    ):
         if not len(y) == len(task) == len(rows):
             raise ValueError(f"expected as many labels and tasks as rows, got {len(y)}, {len(task)} and {len(rows)}")
         self._x, self._y, self._task, self._rows, self._view = x, y, task, rows, view

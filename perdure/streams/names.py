@@ -1,20 +1,42 @@
 """What streams and data sets are called, in Python, on the command line and in recipes alike."""
 
+from ..notation import NotationError, read
+from .arrays import Arrays
+from .assigned import Assigned
+from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
+from .images import Images
+from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
 from .permuted import Permuted
 from .recipe import Recipe
 from .rotated import Rotated
 from .split import ClassSplit
+from .svhn import SVHN
+from .table import Table
 
-DATASETS: dict[str, type] = {"digits": Digits}
-STREAMS: dict[str, type] = {"split": ClassSplit, "permuted": Permuted, "rotated": Rotated}
+STREAMS: dict[str, type] = {"split": ClassSplit, "permuted": Permuted, "rotated": Rotated, "assigned": Assigned}
+DATASETS: dict[str, type] = {
+    "digits": Digits,
+    "fashion_mnist": FashionMNIST,
+    "mnist": MNIST,
+    "kmnist": KMNIST,
+    "emnist": EMNIST,
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "svhn": SVHN,
+    "images": Images,
+    "arrays": Arrays,
+    "table": Table,
+}
 
 
 def stream_recipe(text: str) -> Recipe:
-    """The recipe that `text` spells, such as `split(fashion_mnist, 5)`. Raises NotationError."""
-    from ..notation import read
+    """The recipe that `text` spells. Raises NotationError.
 
+    >>> stream_recipe("split(digits, 2)")
+    ClassSplit(dataset=Digits(), experiences=2, protocol='class', order=None, seed=None)
+    """
     recipe = read(text, STREAMS | DATASETS)
     if not isinstance(recipe, Recipe):
-        raise ValueError(f"expected a stream such as split({text}), got {text!r}")
+        raise NotationError(f"expected a stream such as split(digits); known: {', '.join(STREAMS)}", text.strip(), 0)
     return recipe

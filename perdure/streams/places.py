@@ -32,25 +32,28 @@ class Places:
         kept = [("per-user cache", self.cache), *(("system folder", folder) for folder in self.system)]
         return [(name, Path(folder).expanduser() if folder else None) for name, folder in (*given, *kept)]
 
-    def find(self, folders: Sequence[str], files: Sequence[str]) -> tuple[dict[str, Path] | None, list[str]]:
+    def find(
+        self, folders: Sequence[str], files: Sequence[str], twins: Sequence[str] = ()
+    ) -> tuple[dict[str, Path] | None, list[str]]:
         """The paths of all `files` (or of them gzipped) in the first folder that has them all.
 
-        folders: below each place, "." for the place itself. Where nothing is found: None, and for
-        every place what was seen there.
+        folders: below each place, "." for the place itself, which is not looked into where it bears
+        the name of one of `twins`, other data sets with files of the same names.
+        Where nothing is found: None, and for every place what was seen there.
         """
         seen = []
         for name, place in self.named():
             if place is None:
                 seen.append(f"{name}: not given")
                 continue
-            best: list[str] = list(files)
-            for folder in (place / f for f in folders):
+            fewest: list[Path] = [place] * len(files)  # missing, in the folder that comes nearest
+            for folder in (place / f for f in folders if f != "." or not _bears(place, twins)):
                 found = {file: path for file in files if (path := _plain_or_gzipped(folder / file))}
                 if len(found) == len(files):
                     return found, []
-                best = min(best, [f"{folder / file}" for file in files if file not in found], key=len)
-            missing = "not there" if len(best) == len(files) else f"incomplete, {best[0]} is missing"
-            seen.append(f"{name}: {place}: {missing if place.is_dir() else 'no such folder'}")
+                fewest = min(fewest, [folder / file for file in files if file not in found], key=len)
+            lacking = "not there" if len(fewest) == len(files) else f"incomplete, {fewest[0]} is missing"
+            seen.append(f"{name}: {place}: {lacking if place.is_dir() else 'no such folder'}")
         return None, seen
 
     def locate(self, path: str) -> Path:
@@ -61,8 +64,17 @@ class Places:
             if candidate.exists():
                 return candidate
         looked = ", ".join(dict.fromkeys(str(candidate.absolute()) for candidate in tried))
-        raise DataNotFound(f"{path} was not found; looked at {looked}. Give an absolute path, or its folder as --data DIR")
+        raise DataNotFound(
+            f"{path} was not found; looked at {looked}. Give an absolute path, or its folder as --data DIR"
+        )
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:
     return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
+
+
+def _bears(place: Path, names: Sequence[str]) -> bool:
+    """Whether a folder (of a data set's raw files: the one above) is called by one of `names`, however spelled."""
+    place = place.absolute()
+    own = place.parent.name if place.name == "raw" else place.name
+    return own.lower().replace("-", "").replace("_", "") in [name.replace("_", "") for name in names]
