@@ -41,9 +41,7 @@ class Split:
     rows: (N,) int64 into x; view: what gathered samples go through, such as a permutation of their pixels.
     """
 
-    def __init__(
-        self, x: Tensor, y: Tensor, task: Tensor, rows: Tensor, view: Callable[[Tensor], Tensor] | None = None
-    ):
+    def __init__(self, x: Tensor, y: Tensor, task: Tensor, rows: Tensor, view: View | None = None):
         if not len(y) == len(task) == len(rows):
             raise ValueError(f"expected as many labels and tasks as rows, got {len(y)}, {len(task)} and {len(rows)}")
         self._x, self._y, self._task, self._rows, self._view = x, y, task, rows, view

@@ -91,7 +91,7 @@ def test_a_cifar_batch_that_is_not_the_original_is_never_unpickled(tmp_path, now
     trap = tmp_path / "sprung"
     payload = f"cos\nmkdir\n(V{trap}\ntR.".encode()
     (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(payload)
-    with pytest.raises(DataError, match="cifar10 .* damaged .*fetch them anew"):
+    with pytest.raises(DataError, match=r"cifar10 .* damaged .*fetch them anew"):
         CIFAR10().load(replace(nowhere, folder=str(tmp_path)))
     assert not trap.exists()
 
