@@ -1,6 +1,7 @@
 """Data of one's own as arrays in a NumPy archive."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,16 @@ class Arrays(Source):
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array; save several by name with np.savez(FILE, x=x, y=y)")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as e:
-        why = (
-            "it holds Python objects, as arrays of samples of unequal shapes do" if "bject array" in str(e) else str(e)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+        objects = (
+            "it holds Python objects, as arrays of samples of unequal shapes do; these could be code and are not read"
         )
+        why = objects if "pickle" in str(e) else str(e)
         raise DataError(f"{path} cannot be read as a .npz file of plain arrays: {why}") from e
 
 

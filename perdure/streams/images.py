@@ -109,7 +109,7 @@ def _picture(path: Path, size: int | None) -> np.ndarray:
 
 
 def _assigned(table: Path, root: Path, paths: list[Path]) -> Tensor:
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = [row for row in csv.reader(file) if row]
     short = next((n for n, row in enumerate(rows) if len(row) != 2), None)
     if short is not None:

@@ -31,13 +31,13 @@ class Permuted(Recipe):
 
 @dataclass(frozen=True)
 class Shuffle:
-    """A view of samples (B, D) or (B, C, H, W) with their D or H * W places in another order."""
+    """A view of samples (B, ...) with their values, or of images (B, C, H, W) with their pixels, in another order."""
 
     seed: int
     task: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        flat = x.flatten(2) if x.ndim > 2 else x
+        flat = x.flatten(2) if x.ndim == 4 else x.flatten(1)
         order = _order(self.seed, self.task, flat.shape[-1], x.device)
         return flat.index_select(-1, order).view(x.shape)
 

@@ -40,8 +40,8 @@ class Table(Source):
             if frame[column].isna().any():
                 raise DataError(f"{naming(int(frame[column].isna().to_numpy().argmax()))} has no {column}")
         x = _numbers(frame.drop(columns=[*special, *self.ignore]), naming)
-        y, classes = classes_of(frame[self.label].to_numpy(), naming)
-        experience = experiences_of(frame[self.experience].to_numpy(), len(y))[0] if self.experience else None
+        y, classes = classes_of(_plain(frame[self.label]), naming)
+        experience = experiences_of(_plain(frame[self.experience]), len(y))[0] if self.experience else None
         return Labelled(torch.from_numpy(x), y, classes, experience, naming).divided(self.test_share, self.seed)
 
 
@@ -63,6 +63,14 @@ def _expect(column: str, frame, path: Path) -> None:
         near = difflib.get_close_matches(column, known, 1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{path} has no column {column!r}{hint}; it has {', '.join(known)}")
+
+
+def _plain(column) -> np.ndarray:
+    """Whole numbers as int64: pandas' own types that know missing values would come as Python objects."""
+    import pandas as pd
+
+    whole = pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column)
+    return column.to_numpy(np.int64) if whole else column.to_numpy()
 
 
 def _numbers(frame, naming) -> np.ndarray:

@@ -150,10 +150,12 @@ def test_permuted_pixels_move_alike_in_all_samples_and_channels():
     assert not torch.equal(second, other)
 
 
-def test_permuted_features_of_a_table():
-    data = Dataset(*(Part(torch.rand(8, 5), torch.arange(8) % 2) for _ in range(2)), ("a", "b"))
-    seen = Permuted(Digits(), 2).arrange(data)[1].train.everything().x
-    assert torch.equal(seen.sort().values, data.train.x.sort().values) and not torch.equal(seen, data.train.x)
+@pytest.mark.parametrize("shape", [(12,), (4, 3)])
+def test_permuted_values_of_a_table_or_a_sequence(shape):
+    data = Dataset(*(Part(torch.rand(8, *shape), torch.arange(8) % 2) for _ in range(2)), ("a", "b"))
+    seen, stored = Permuted(Digits(), 2).arrange(data)[1].train.everything().x.flatten(1), data.train.x.flatten(1)
+    assert torch.equal(seen.sort().values, stored.sort().values)
+    assert (seen == stored).sum() < 8 * 6
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8), (12, 20)])
@@ -260,13 +262,19 @@ def test_a_wrong_call_is_refused():
 def test_every_name_has_a_line_for_the_list_and_reads_back():
     for name, kind in (STREAMS | DATASETS).items():
         assert kind.__doc__ and not kind.__doc__.startswith(kind.__name__ + "("), name
-    for text in ("split(digits)", "split(emnist(split='letters'), experiences=13)", "assigned(arrays('a b.npz'))"):
+    for text in ("split(digits)", "split(emnist('letters'), experiences=13)", "assigned(arrays('a b.npz'))"):
         assert spell(stream_recipe(text), STREAMS | DATASETS) == text
 
 
-def test_on_another_device_the_experiences_still_share_the_data():
-    moved = DATA.to("meta")
-    assert moved.train.x.device.type == "meta" and moved.experience[1].device.type == "meta"
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("text", [*CUTS, *REVISITS])
+def test_data_that_were_moved_first_are_still_held_once_and_give_the_same(text, device):
+    moved = DATA.to(device)
+    for there, here in zip(stream_recipe(text).arrange(moved), stream_recipe(text).arrange(DATA), strict=True):
+        assert there.train.device.type == device
+        assert text.startswith("rotated") or there.train._x is moved.train.x
+        for a, b in zip(there.train.everything(), here.train.everything(), strict=True):
+            torch.testing.assert_close(a.cpu(), b, rtol=0, atol=1)  # a rotation may round differently there
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

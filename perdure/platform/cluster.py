@@ -1,0 +1,57 @@
+"""Joining a Ray cluster, or starting one on this machine that nobody else can reach."""
+
+import logging
+import os
+from math import floor
+
+
+class TooFew(ValueError):
+    """More is asked for than the cluster has."""
+
+
+def connect(address: str | None = None) -> bool:
+    """Connect this process to Ray; says whether it did (and has to disconnect), or was connected before.
+
+    Without an address a cluster of this machine alone is started: on loopback, without a dashboard, and
+    with authentication set explicitly, since Ray would otherwise switch it on the first time and surprise
+    whoever comes next.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token" if address and os.environ.get("RAY_AUTH_TOKEN") else "disabled")
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, TimeoutError) as e:
+            why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
+            raise ValueError(f"no Ray cluster answers at {address}; {why} ({e})") from None
+    else:
+        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    return True
+
+
+def disconnect() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:
+    """How many runs the cluster can make at once. Raises TooFew where that is none, or less than `wanted`."""
+    import ray
+
+    has = ray.cluster_resources()
+    cpus, gpus = has.get("CPU", 0.0), has.get("GPU", 0.0)
+    room = floor(cpus / threads)
+    if gpus_per_run:
+        whole = gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)  # runs share a GPU, never straddle two
+        room = min(room, floor(gpus / whole + 1e-9))
+    need = f"{wanted or 1} at once of {threads} CPU and {gpus_per_run:g} GPU each"
+    if room < (wanted or 1):
+        raise TooFew(f"asked for {need}, but the cluster has {cpus:g} CPU and {gpus:g} GPU; ask for fewer or join another")
+    return wanted or room

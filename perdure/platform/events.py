@@ -1,0 +1,45 @@
+"""What an executor tells of its runs, in plain data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Started:
+    run: str  # its id
+    attempt: int
+    where: str  # host and process
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A milestone, now in the journal."""
+
+    run: str
+    row: dict[str, Any]  # the journal's line
+    seconds: float | None  # spent on the experience; None where it was read from the journal of a finished run
+
+
+@dataclass(frozen=True)
+class Finished:
+    run: str
+    again: bool  # whether it had been finished before
+
+
+@dataclass(frozen=True)
+class Failed:
+    run: str
+    kind: str  # user | diverged | disk | error
+    message: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An attempt is gone; the run will be resumed elsewhere."""
+
+    run: str
+    reason: str
+
+
+Event = Started | Reached | Finished | Failed | Lost

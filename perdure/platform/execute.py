@@ -1,0 +1,129 @@
+"""One attempt at a run: from its newest checkpoint to its end, told as events."""
+
+import errno
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ..strategies.loop import Bookmark, Diverged, Milestone, learn
+from ..streams.dataset import Dataset
+from .events import Event, Failed, Finished, Reached, Started
+from .journal import Journal, row
+from .run import Run, build
+from .site import Site
+from .store import Fenced, Store, write
+
+
+def execute(run: Run, site: Site, dataset: Dataset, alive: Callable[[], None] = lambda: None) -> Iterator[Event]:
+    """Make `run`, or go on with it, or tell of it again where it is finished.
+
+    alive: called after every step. Whatever goes wrong ends in a Failed event; KeyboardInterrupt and
+    Fenced, which are nobody's failure, are raised.
+    """
+    folder = site.folder(run)
+    store, journal = Store(folder), Journal(folder)
+    if finished(run, site):
+        for reached in journal.rows():
+            yield Reached(run.id, reached, None)
+        yield Finished(run.id, True)
+        return
+    attempt = store.claim()
+    try:
+        begin(run, site)
+        yield from _attempt(run, site, dataset, store, journal, attempt, alive)
+    except (Fenced, KeyboardInterrupt, GeneratorExit):
+        raise
+    except Exception as e:
+        kind, message = _judged(e)
+        try:
+            (folder / "error.txt").write_text(traceback.format_exc())
+            journal.note(attempt=attempt, event="failed", time=time.time(), kind=kind, message=message)
+        except OSError:
+            pass  # the disk is full: that is the failure already
+        yield Failed(run.id, kind, message)
+
+
+def finished(run: Run, site: Site) -> bool:
+    return (site.folder(run) / "finished").exists()
+
+
+def begin(run: Run, site: Site) -> dict[str, Any]:
+    """The run as it is written down in its folder: its parts, and when it was first asked for, in ms."""
+    path = site.folder(run) / "run.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = {"id": run.id, "run": asdict(run.normal()), "created": int(time.time() * 1000)}
+        write(path, json.dumps(known, indent=1).encode())
+    return json.loads(path.read_text())
+
+
+def forget(run: Run, site: Site) -> None:
+    """Let a run begin anew."""
+    Store(site.folder(run)).clear()
+    for name in ("finished", "journal.jsonl", "attempts.jsonl", "error.txt"):
+        (site.folder(run) / name).unlink(missing_ok=True)
+
+
+def _attempt(run, site, dataset, store, journal, attempt, alive):
+    torch.set_num_threads(run.threads)
+    stream, learner, strategy = build(run, dataset)
+    checkpoint = store.load()
+    print_ = dataset.sha256()
+    if checkpoint is not None and checkpoint["data"] != print_:
+        raise ValueError(
+            f"the data behind {run.stream} have changed since this run began; "
+            "bring the old data back, or begin the run anew with --again"
+        )
+    for reached in journal.cut(checkpoint["experience"] if checkpoint else 0):
+        yield Reached(run.id, reached, None)
+    where = f"{socket.gethostname()}:{os.getpid()}"
+    yield Started(run.id, attempt, where, checkpoint is not None)
+    journal.note(attempt=attempt, event="start", time=time.time(), where=where)
+    about = {"run": run.id, "data": print_, "threads": run.threads}
+    for stone in learn(stream, learner, strategy, run.plan, checkpoint, _Due(site, alive)):
+        if isinstance(stone, Milestone):
+            store.guard(attempt)
+            journal.add(row(stone))
+            journal.note(
+                attempt=attempt, event="milestone", time=time.time(), experience=stone.experience, seconds=stone.seconds
+            )
+        store.save(stone.checkpoint | about, attempt)
+        if not isinstance(stone, Bookmark):
+            yield Reached(run.id, row(stone), stone.seconds)
+    store.guard(attempt)
+    write(store.folder / "finished", b"")
+    journal.note(attempt=attempt, event="end", time=time.time())
+    yield Finished(run.id, False)
+
+
+class _Due:
+    """Asks for a checkpoint every so many seconds or steps, and shows that the run is alive."""
+
+    def __init__(self, site: Site, alive: Callable[[], None]):
+        self.site, self.alive, self.step, self.last = site, alive, 0, time.monotonic()
+
+    def __call__(self) -> bool:
+        self.alive()
+        self.step += 1
+        by_time = self.site.every_seconds is not None and time.monotonic() - self.last >= self.site.every_seconds
+        if by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):
+            self.last = time.monotonic()
+            return True
+        return False
+
+
+def _judged(error: Exception) -> tuple[str, str]:
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk", f"the disk is full ({error}); the checkpoints before are whole: make room and run it again"
+    if isinstance(error, ValueError | FileNotFoundError):
+        return "user", str(error)
+    return "error", f"{type(error).__name__}: {error}"

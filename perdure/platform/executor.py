@@ -1,0 +1,53 @@
+"""Who makes runs: in this process, or on a cluster. Both pass the suite in perdure.testing.executors."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ..streams.dataset import Dataset
+from ..streams.names import stream_recipe
+from ..streams.places import Places
+from .events import Event, Failed
+from .execute import execute
+from .run import Run
+from .site import Site
+
+
+class Executor(Protocol):
+    def map(self, runs: Sequence[Run]) -> Iterator[Event]:
+        """Make every run; events come as they happen, of any run in any order, Finished or Failed last of each."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Data:
+    """Data sets, each loaded once."""
+
+    def __init__(self, site: Site):
+        self._places, self._loaded = Places(site.data), {}
+
+    def of(self, run: Run) -> Dataset:
+        """Raises DataNotFound or DataError."""
+        source = stream_recipe(run.stream).dataset
+        if source not in self._loaded:
+            self._loaded[source] = source.load(self._places)
+        return self._loaded[source]
+
+
+class InProcess:
+    """One run after the other, in this process."""
+
+    def __init__(self, site: Site):
+        self._site, self._data = site, Data(site)
+
+    def map(self, runs: Sequence[Run]) -> Iterator[Event]:
+        for run in runs:
+            try:
+                dataset = self._data.of(run)
+            except (ValueError, FileNotFoundError) as e:
+                yield Failed(run.id, "user", str(e))
+                continue
+            yield from execute(run, self._site, dataset)
+
+    def close(self) -> None:
+        pass

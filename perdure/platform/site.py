@@ -1,0 +1,23 @@
+"""Where a run happens: settings of this machine, no part of what the run is."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .run import Run
+
+
+@dataclass(frozen=True)
+class Site:
+    home: str = "perdure-runs"  # folder of all results
+    data: str | None = None  # folder to look for data in first
+    plugins: tuple[str, ...] = ()  # Python files that register names of their own
+    every_seconds: float | None = 60.0  # between checkpoints inside an experience
+    every_steps: int | None = None  # the same, in steps
+
+    def folder(self, run: Run) -> Path:
+        return Path(self.home).expanduser().absolute() / "runs" / run.id
+
+
+def default_home() -> str:
+    return os.environ.get("PERDURE_HOME") or "perdure-runs"
