@@ -49,9 +49,13 @@ def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:
     cpus, gpus = has.get("CPU", 0.0), has.get("GPU", 0.0)
     room = floor(cpus / threads)
     if gpus_per_run:
-        whole = gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)  # runs share a GPU, never straddle two
+        whole = (
+            gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)
+        )  # runs share a GPU, never straddle two
         room = min(room, floor(gpus / whole + 1e-9))
     need = f"{wanted or 1} at once of {threads} CPU and {gpus_per_run:g} GPU each"
     if room < (wanted or 1):
-        raise TooFew(f"asked for {need}, but the cluster has {cpus:g} CPU and {gpus:g} GPU; ask for fewer or join another")
+        raise TooFew(
+            f"asked for {need}, but the cluster has {cpus:g} CPU and {gpus:g} GPU; ask for fewer or join another"
+        )
     return wanted or room

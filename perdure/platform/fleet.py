@@ -102,7 +102,7 @@ class Fleet:
         import ray
 
         needs = {"num_cpus": self._cpus, "num_gpus": self.gpus_per_run, "max_restarts": 0}
-        slot.actor = ray.remote(Worker).options(**needs, concurrency_groups={"pulse": 1}).remote(self.site)
+        slot.actor = ray.remote(concurrency_groups={"pulse": 1}, **needs)(Worker).remote(self.site)
         slot.whereabouts, slot.where = slot.actor.whereabouts.options(concurrency_group="pulse").remote(), None
         slot.run = slot.events = slot.ping = None
 
