@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,10 +117,8 @@ class Fleet:
         ray.kill(slot.actor)
         host, pid = slot.where or (None, 0)
         if host == socket.gethostname():  # Ray asks a process to go; a stopped one does not hear it
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def _give(self, slot: _Slot, run: Run) -> Iterator[Event]:
         from ..streams.names import stream_recipe
@@ -146,25 +145,26 @@ class Fleet:
         if not busy:
             return
         patience = min(1.0, self.silence / 4)
-        ready, _ = ray.wait([slot.events for slot in busy], timeout=patience, fetch_local=False)
+        streams: list[Any] = [slot.events for slot in busy]
+        ready, _ = ray.wait(streams, timeout=patience, fetch_local=False)
         for slot in busy:
             event = self._next(slot) if slot.events in ready else self._checked(slot)
             if event is not None:
                 yield slot, event
 
     def _next(self, slot: _Slot) -> Event | None:
-        import ray
+        from ray.exceptions import RayActorError, RayError
 
         assert slot.run
         try:
-            event = ray.get(next(slot.events))
+            event = _got(next(slot.events))
         except StopIteration:
             return None
-        except ray.exceptions.RayActorError as e:
+        except RayActorError as e:
             return Lost(slot.run.id, f"its actor died ({type(e).__name__})")
-        except ray.exceptions.RayError as e:
-            slot_run, slot.run = slot.run, None
-            return Failed(slot_run.id, "error", str(e))
+        except RayError as e:
+            failed, slot.run = slot.run.id, None
+            return Failed(failed, "error", str(e))
         slot.heard = time.monotonic()
         if isinstance(event, Finished | Failed):
             slot.run = None
@@ -172,23 +172,33 @@ class Fleet:
 
     def _checked(self, slot: _Slot) -> Lost | None:
         """Ask a silent actor for its last step; Lost where that is too long ago."""
-        import ray
+        from ray.exceptions import RayError
 
         assert slot.run
         now = time.monotonic()
-        if slot.ping is not None and ray.wait([slot.ping], timeout=0)[0]:
-            try:
-                slot.heard = max(slot.heard, now - ray.get(slot.ping))
-            except ray.exceptions.RayError:
-                pass  # it is dead: the stream of events says so itself
+        if slot.ping is not None and _is_ready(slot.ping):
+            with suppress(RayError):  # it is dead: the stream of events says so itself
+                slot.heard = max(slot.heard, now - _got(slot.ping))
             slot.ping = None
-        if slot.where is None and ray.wait([slot.whereabouts], timeout=0)[0]:
+        if slot.where is None and _is_ready(slot.whereabouts):
             try:
-                slot.where = ray.get(slot.whereabouts)
-            except ray.exceptions.RayError as e:
+                slot.where = _got(slot.whereabouts)
+            except RayError as e:
                 return Lost(slot.run.id, f"its actor did not start ({e})")
         if now - slot.heard > self.silence:
             return Lost(slot.run.id, f"no step for {self.silence:g} s")
         if slot.ping is None and now - slot.heard > self.silence / 4:
             slot.ping = slot.actor.silence.options(concurrency_group="pulse").remote()
         return None
+
+
+def _is_ready(ref: Any) -> bool:
+    import ray
+
+    return bool(ray.wait([ref], timeout=0)[0])
+
+
+def _got(ref: Any) -> Any:
+    import ray
+
+    return ray.get(ref)

@@ -27,7 +27,8 @@ def unpacked(arrays: Packed):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         parts = {k: torch.from_numpy(v) for k, v in arrays.items() if k not in ("classes", "experience")}
-        experience = arrays["experience"] and tuple(torch.from_numpy(e) for e in arrays["experience"])
+        given = arrays["experience"]
+        experience = given and (torch.from_numpy(given[0]), torch.from_numpy(given[1]))
     train, test = (Part(parts[f"{name}_x"], parts[f"{name}_y"]) for name in ("train", "test"))
     return Dataset(train, test, arrays["classes"], experience)
 
