@@ -102,9 +102,9 @@ class Fleet:
     def _start(self, slot: _Slot) -> None:
         import ray
 
-        needs: dict[str, Any] = {"num_cpus": self._cpus, "num_gpus": self.gpus_per_run, "max_restarts": 0}
-        warm: Any = ray.remote(concurrency_groups={"pulse": 1}, **needs)
-        slot.actor = warm(Worker).remote(self.site)
+        remote: Any = ray.remote
+        needs = {"num_cpus": self._cpus, "num_gpus": self.gpus_per_run, "max_restarts": 0}
+        slot.actor = remote(concurrency_groups={"pulse": 1}, **needs)(Worker).remote(self.site)
         slot.whereabouts, slot.where = slot.actor.whereabouts.options(concurrency_group="pulse").remote(), None
         slot.run = slot.events = slot.ping = None
 
