@@ -1,0 +1,20 @@
+"""Continual learning on Ray: strategies in small stages, runs that survive being killed, numbers to trust."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .platform.api import compare, resume
+    from .strategies.names import register
+
+__all__ = ["__version__", "compare", "register", "resume"]
+__version__ = "0.1.0"
+
+_HOMES = {"compare": ".platform.api", "resume": ".platform.api", "register": ".strategies.names"}
+
+
+def __getattr__(name: str):
+    """Names are imported when they are used, so that `import perdure` costs nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module 'perdure' has no attribute {name!r}; it has {', '.join(__all__)}")

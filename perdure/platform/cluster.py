@@ -16,6 +16,8 @@ def connect(address: str | None = None) -> bool:
     with authentication set explicitly, since Ray would otherwise switch it on the first time and surprise
     whoever comes next.
     """
+    if not address:  # despite its name the one switch that keeps every server of Ray's on 127.0.0.1
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token" if address and os.environ.get("RAY_AUTH_TOKEN") else "disabled")
@@ -31,7 +33,7 @@ def connect(address: str | None = None) -> bool:
             why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
             raise ValueError(f"no Ray cluster answers at {address}; {why} ({e})") from None
     else:
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        ray.init(include_dashboard=False, **quiet)
     return True
 
 
@@ -49,9 +51,7 @@ def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:
     cpus, gpus = has.get("CPU", 0.0), has.get("GPU", 0.0)
     room = floor(cpus / threads)
     if gpus_per_run:
-        whole = (
-            gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)
-        )  # runs share a GPU, never straddle two
+        whole = gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)  # a run straddles no two GPUs
         room = min(room, floor(gpus / whole + 1e-9))
     need = f"{wanted or 1} at once of {threads} CPU and {gpus_per_run:g} GPU each"
     if room < (wanted or 1):

@@ -10,6 +10,7 @@ class Started:
     attempt: int
     where: str  # host and process
     resumed: bool
+    experiences: int  # of the stream
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Finished:
 @dataclass(frozen=True)
 class Failed:
     run: str
-    kind: str  # user | diverged | disk | error
+    kind: str  # user | diverged | disk | taken | lost | error
     message: str
 
 

@@ -24,22 +24,19 @@ from .store import Fenced, Store, write
 def execute(run: Run, site: Site, dataset: Dataset, alive: Callable[[], None] = lambda: None) -> Iterator[Event]:
     """Make `run`, or go on with it, or tell of it again where it is finished.
 
-    alive: called after every step. Whatever goes wrong ends in a Failed event; KeyboardInterrupt and
-    Fenced, which are nobody's failure, are raised.
+    alive: called after every step. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
     """
     folder = site.folder(run)
     store, journal = Store(folder), Journal(folder)
     if finished(run, site):
-        for reached in journal.rows():
-            yield Reached(run.id, reached, None)
-        yield Finished(run.id, True)
+        yield from told(run, site)
         return
     attempt = store.claim()
     try:
         begin(run, site)
         yield from _attempt(run, site, dataset, store, journal, attempt, alive)
-    except (Fenced, KeyboardInterrupt, GeneratorExit):
-        raise
+    except Fenced as e:
+        yield Failed(run.id, "taken", f"{e}: somebody else is making this run now")
     except Exception as e:
         kind, message = _judged(e)
         try:
@@ -52,6 +49,13 @@ def execute(run: Run, site: Site, dataset: Dataset, alive: Callable[[], None] = 
 
 def finished(run: Run, site: Site) -> bool:
     return (site.folder(run) / "finished").exists()
+
+
+def told(run: Run, site: Site) -> Iterator[Event]:
+    """The events of a finished run, from its journal."""
+    for reached in Journal(site.folder(run)).rows():
+        yield Reached(run.id, reached, None)
+    yield Finished(run.id, True)
 
 
 def begin(run: Run, site: Site) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def begin(run: Run, site: Site) -> dict[str, Any]:
 def forget(run: Run, site: Site) -> None:
     """Let a run begin anew."""
     Store(site.folder(run)).clear()
-    for name in ("finished", "journal.jsonl", "attempts.jsonl", "error.txt"):
+    for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
         (site.folder(run) / name).unlink(missing_ok=True)
 
 
@@ -75,8 +79,7 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     torch.set_num_threads(run.threads)
     stream, learner, strategy = build(run, dataset)
     checkpoint = store.load()
-    print_ = dataset.sha256()
-    if checkpoint is not None and checkpoint["data"] != print_:
+    if checkpoint is not None and checkpoint["data"] != dataset.fingerprint:
         raise ValueError(
             f"the data behind {run.stream} have changed since this run began; "
             "bring the old data back, or begin the run anew with --again"
@@ -84,9 +87,9 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     for reached in journal.cut(checkpoint["experience"] if checkpoint else 0):
         yield Reached(run.id, reached, None)
     where = f"{socket.gethostname()}:{os.getpid()}"
-    yield Started(run.id, attempt, where, checkpoint is not None)
-    journal.note(attempt=attempt, event="start", time=time.time(), where=where)
-    about = {"run": run.id, "data": print_, "threads": run.threads}
+    yield Started(run.id, attempt, where, checkpoint is not None, len(stream))
+    journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=dataset.fingerprint)
+    about = {"run": run.id, "data": dataset.fingerprint, "threads": run.threads}
     for stone in learn(stream, learner, strategy, run.plan, checkpoint, _Due(site, alive)):
         if isinstance(stone, Milestone):
             store.guard(attempt)

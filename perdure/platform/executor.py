@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import torch
+
 from ..streams.dataset import Dataset
 from ..streams.names import stream_recipe
 from ..streams.places import Places
@@ -37,17 +39,21 @@ class Data:
 class InProcess:
     """One run after the other, in this process."""
 
-    def __init__(self, site: Site):
-        self._site, self._data = site, Data(site)
+    def __init__(self, site: Site, data: Data | None = None):
+        self._site, self._data = site, data or Data(site)
 
     def map(self, runs: Sequence[Run]) -> Iterator[Event]:
-        for run in runs:
-            try:
-                dataset = self._data.of(run)
-            except (ValueError, FileNotFoundError) as e:
-                yield Failed(run.id, "user", str(e))
-                continue
-            yield from execute(run, self._site, dataset)
+        threads = torch.get_num_threads()
+        try:
+            for run in runs:
+                try:
+                    dataset = self._data.of(run)
+                except (ValueError, FileNotFoundError) as e:
+                    yield Failed(run.id, "user", str(e))
+                    continue
+                yield from execute(run, self._site, dataset)
+        finally:
+            torch.set_num_threads(threads)
 
     def close(self) -> None:
         pass

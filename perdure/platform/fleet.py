@@ -48,13 +48,14 @@ class Fleet:
     address: str | None = None
     silence: float = 300.0
     retries: int = 3
+    data: Data | None = None
     _slots: list[_Slot] = field(default_factory=list, init=False)
     _held: dict[str, Any] = field(default_factory=dict, init=False)  # data sets in the object store
     _cpus: int = field(default=0, init=False)
 
     def __post_init__(self):
         self._ours = cluster.connect(self.address)
-        self._data = Data(self.site)
+        self._data = self.data or Data(self.site)
 
     def map(self, runs: Sequence[Run]) -> Iterator[Event]:
         waiting, losses = deque(runs), Counter()
@@ -77,13 +78,11 @@ class Fleet:
                             waiting.appendleft(run)
                     yield event
         finally:
-            for slot in [s for s in self._slots if s.run]:
-                self._replace(slot)  # whoever stopped listening wants no more work done
+            if any(slot.run for slot in self._slots):  # whoever stopped listening wants no more work done
+                self._dismiss()
 
     def close(self) -> None:
-        for slot in self._slots:
-            self._kill(slot)
-        self._slots.clear()
+        self._dismiss()
         self._held.clear()
         if self._ours:
             cluster.disconnect()
@@ -92,12 +91,18 @@ class Fleet:
         """Have an actor for every run that can be made at once."""
         room = cluster.slots(self.slots, threads, self.gpus_per_run)
         if threads != self._cpus:
-            for slot in self._slots:
-                self._kill(slot)
-            self._slots, self._cpus = [], threads
+            self._dismiss()
+            self._cpus = threads
         while len(self._slots) < min(room, wanted):
             self._slots.append(_Slot(None))
             self._start(self._slots[-1])
+
+    def _dismiss(self) -> None:
+        import ray
+
+        for slot in self._slots:
+            ray.kill(slot.actor)
+        self._slots = []
 
     def _start(self, slot: _Slot) -> None:
         import ray
@@ -113,6 +118,7 @@ class Fleet:
         self._start(slot)
 
     def _kill(self, slot: _Slot) -> None:
+        """End an actor that is dead or hangs, whatever it does."""
         import ray
 
         ray.kill(slot.actor)

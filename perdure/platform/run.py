@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 
@@ -46,20 +45,6 @@ class Run:
             optimizer=names.spelled(names.optimizer(self.optimizer)),
         )
 
-    def command(self) -> str:
-        """The line that makes this run again."""
-        parts = ["perdure", "run", self.strategy, "--on", self.stream, "--model", self.model]
-        parts += ["--optimizer", self.optimizer, "--seed", str(self.seed)]
-        plan = {k: v for k, v in asdict(self.plan).items() if v is not None}
-        if self.plan.steps is not None:
-            plan.pop("epochs")
-        for name, value in plan.items():
-            parts += [f"--{name.replace('_', '-')}", str(value)]
-        for name in ("threads", "device"):
-            if getattr(self, name) != getattr(Run(), name):
-                parts += [f"--{name}", str(getattr(self, name))]
-        return shlex.join(parts)
-
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plan"}
@@ -79,4 +64,5 @@ def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:
         torch.default_generator.manual_seed(rng.integer("model"))
         model = names.model(run.model).build(stream.shape, stream.classes.shape[1])
     learner = Learner(model.to(run.device), names.optimizer(run.optimizer), rng)
+    learner.optimizer(model.parameters())  # torch's first brings its compiler in: seconds that are no experience's
     return stream, learner, names.strategy(run.strategy)

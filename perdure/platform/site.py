@@ -1,6 +1,5 @@
 """Where a run happens: settings of this machine, no part of what the run is."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,9 @@ class Site:
     every_seconds: float | None = 60.0  # between checkpoints inside an experience
     every_steps: int | None = None  # the same, in steps
 
+    @property
+    def runs(self) -> Path:
+        return Path(self.home).expanduser().absolute() / "runs"
+
     def folder(self, run: Run) -> Path:
-        return Path(self.home).expanduser().absolute() / "runs" / run.id
-
-
-def default_home() -> str:
-    return os.environ.get("PERDURE_HOME") or "perdure-runs"
+        return self.runs / run.id

@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -59,6 +60,11 @@ class Dataset:
         train, test = (Part(p.x.to(device), p.y.to(device)) for p in (self.train, self.test))
         moved = self.experience and (self.experience[0].to(device), self.experience[1].to(device))
         return replace(self, train=train, test=test, experience=moved)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """`sha256`, reckoned once."""
+        return self.sha256()
 
     def sha256(self) -> str:
         """Fingerprint of the content: equal for equal data, wherever they were found."""

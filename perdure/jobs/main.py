@@ -1,0 +1,235 @@
+"""The command `perdure`: reads text into arguments, and shows what came out."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from . import options as o
+from .recipe import Command as Recipe
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Continual learning on Ray: compare strategies against forgetting, on streams of tasks, over several seeds.",
+    epilog="Start with `perdure compare`. Then `perdure list` for all names, `perdure COMMAND --help` for examples.",
+)
+COMPARE = """Learn a stream with several strategies from several seeds, and compare them.
+
+Without arguments: five strategies on scikit-learn's digits. Typed again, it goes on where it was stopped.
+
+Examples:
+
+    perdure compare
+
+    perdure compare naive "rehearsal(500)" "rehearsal(500) + ewc(100)" --on "split(fashion_mnist)" --seeds 5
+
+    perdure compare naive joint --on "permuted(digits, 10)" --model "mlp(100)" --epochs 5
+
+    perdure compare --recipe mine.yaml seeds=10
+"""
+RUN = """Learn a stream with one strategy from one seed.
+
+Examples:
+
+    perdure run "rehearsal(200)"
+
+    perdure run "ewc(100)" --on "rotated(digits, 5)" --seed 3 --model "mlp(100)"
+
+    perdure run naive --on "split(images('photos'))" --model resnet18
+"""
+
+
+@app.command(cls=Recipe, help=COMPARE)
+def compare(
+    strategies: o.Strategies = None,
+    on: o.On = "split(digits)",
+    seeds: o.Seeds = "3",
+    model: o.Model = "mlp(64, 64)",
+    optimizer: o.Optimizer = "adam",
+    epochs: o.Epochs = 20,
+    steps: o.Steps = None,
+    batch_size: o.BatchSize = 32,
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    plugin: o.Plugins = None,
+    save_every: o.SaveEvery = 60.0,
+    here: o.Here = False,
+    slots: o.Slots = None,
+    gpus_per_run: o.GpusPerRun = 0.0,
+    address: o.Address = None,
+    silence: o.Silence = 300.0,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
+    again: o.Again = False,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    arguments = locals()
+    chosen = o.seeds(arguments.pop("seeds"))
+    _made(arguments.pop("strategies") or o.DEMO, chosen, **arguments)
+
+
+@app.command(cls=Recipe, help=RUN)
+def run(
+    strategy: o.Strategy = "naive",
+    on: o.On = "split(digits)",
+    seed: o.Seed = 0,
+    model: o.Model = "mlp(64, 64)",
+    optimizer: o.Optimizer = "adam",
+    epochs: o.Epochs = 20,
+    steps: o.Steps = None,
+    batch_size: o.BatchSize = 32,
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    plugin: o.Plugins = None,
+    save_every: o.SaveEvery = 60.0,
+    here: o.Here = True,
+    gpus_per_run: o.GpusPerRun = 0.0,
+    address: o.Address = None,
+    silence: o.Silence = 300.0,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
+    again: o.Again = False,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    arguments = locals()
+    arguments["here"] = here and not address
+    _made([arguments.pop("strategy")], [arguments.pop("seed")], **arguments)
+
+
+@app.command(cls=Recipe)
+def resume(
+    id: Annotated[str | None, Argument(help="Of a command or a run, or its beginning; the newest command.")] = None,
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    here: Annotated[bool | None, Option("--here/--fleet", help="In this process, or on Ray actors.")] = None,
+    slots: o.Slots = None,
+    address: o.Address = None,
+    tracking_uri: o.TrackingUri = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """Go on with a command that was stopped, from its checkpoints.
+
+    Settings are those of the time before, but for those given now. Example: `perdure resume`
+    """
+    given = {"data": data, "here": here, "slots": slots, "address": address, "tracking_uri": tracking_uri}
+    changed = {k: v for k, v in given.items() if v is not None}
+    from ..platform import api
+
+    _conducted(lambda watch: api.resume(id, home, watch, **changed), json)
+
+
+@app.command(cls=Recipe)
+def show(
+    run: Annotated[str, Argument(metavar="RUN", help="Its id, or the beginning of it.")],
+    home: o.Home = "perdure-runs",
+    plugin: o.Plugins = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """Tell everything of one run: what it is, how far it came, its accuracy matrix. Example: `perdure show 5f2c`"""
+    from ..platform import api, plugins
+    from . import show as shown
+
+    def told() -> None:
+        plugins.load(plugin or [])
+        known = api.outcome(run, home)
+        print(shown.outcome_json(known)) if json else shown.outcome(known, _console())
+
+    _refusing(told)
+
+
+@app.command("list", cls=Recipe)
+def list_(
+    names: Annotated[list[str] | None, Argument(help="Only these.", show_default="all")] = None,
+    plugin: o.Plugins = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """List every stream, data set, model, optimizer and strategy, with parameters, defaults and paper."""
+    from ..platform import plugins
+    from . import listing
+
+    def told() -> None:
+        plugins.load(plugin or [])
+        print(listing.as_json(names)) if json else listing.show(names, _console())
+
+    _refusing(told)
+
+
+@app.command(cls=Recipe)
+def ui(
+    port: Annotated[int, Option(help="On this machine; another where it is taken.")] = 5000,
+    tracking_uri: o.TrackingUri = None,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """Show all runs in MLflow's own pages, served to this machine alone. Ctrl-C ends it."""
+    from .ui import serve
+
+    _refusing(lambda: serve(port, tracking_uri))
+
+
+@app.command()
+def version() -> None:
+    """Print the version of Perdure, and of what it runs on."""
+    from importlib.metadata import version as of
+    from platform import python_version
+
+    print(f"perdure {of('perdure')}")
+    print(f"python {python_version()}")
+    for package in ("torch", "ray", "mlflow"):
+        print(f"{package} {of(package)}")
+
+
+def main() -> None:
+    app()
+
+
+def _made(strategies: list[str], seeds: list[int], **arguments: Any) -> None:
+    from ..platform import api
+
+    del arguments["recipe"]
+    json, plugins = arguments.pop("json"), tuple(arguments.pop("plugin") or ())
+    _conducted(lambda watch: api.compare(strategies, seeds=seeds, plugins=plugins, watch=watch, **arguments), json)
+
+
+def _conducted(make: Callable[[Any], Any], json: bool) -> None:
+    """Make runs while they are watched, show what came out, and leave with the code that says it."""
+    from . import show
+    from .watch import watch
+
+    comparison = _refusing(lambda: make(lambda command: watch(command, _console(stderr=True))))
+    if json:
+        print(show.comparison_json(comparison))
+    else:
+        show.comparison(comparison, _console())
+    sys.exit(130 if comparison.stopped else 1 if comparison.failed else 0)
+
+
+def _refusing(work: Callable[[], Any]) -> Any:
+    """A user's mistake ends in a message and code 2."""
+    try:
+        return work()
+    except (ValueError, FileNotFoundError) as e:
+        _console(stderr=True).print(f"error: {e}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _console(stderr: bool = False):
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=140)

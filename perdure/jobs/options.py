@@ -1,0 +1,65 @@
+"""The options of the command line, each said once."""
+
+from typing import Annotated
+
+from typer import Argument, BadParameter, Option
+
+DEMO = ["naive", "ewc", "rehearsal(200)", "rehearsal(200) + ewc(1)", "joint"]
+WHAT, WHERE, SHOWN = "What is learned", "Where and by whom", "What is shown"
+
+
+def seeds(text: str) -> list[int]:
+    """`5` is the seeds 0 to 4; `3,5,8` (or `7,`) are seeds by name."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()] if "," in text else list(range(int(text)))
+    except ValueError:
+        raise BadParameter(f"expected a number of seeds, as 5, or seeds, as 3,5,8, got {text!r}") from None
+
+
+def _slots(value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise BadParameter(f"expected 1 or more, got {value}")
+    return value
+
+
+def _share(value: float) -> float:
+    if value < 0:
+        raise BadParameter(f"expected 0 or more, got {value:g}")
+    return value
+
+
+Strategies = Annotated[
+    list[str] | None, Argument(help="Strategies, as 'rehearsal(500) + ewc(100)'.", show_default=", ".join(DEMO))
+]
+Strategy = Annotated[str, Argument(help="A strategy, as 'rehearsal(500) + ewc(100)'.")]
+On = Annotated[str, Option("--on", help="The stream, as 'split(fashion_mnist)'.", rich_help_panel=WHAT)]
+Seeds = Annotated[str, Option(help="How many seeds, or which: 3,5,8.", rich_help_panel=WHAT)]
+Seed = Annotated[int, Option(help="Of all random numbers.", rich_help_panel=WHAT)]
+Model = Annotated[str, Option(help="The model, as 'mlp(400, 400)' or 'resnet18'.", rich_help_panel=WHAT)]
+Optimizer = Annotated[str, Option(help="As 'sgd(0.1, momentum=0.9)'.", rich_help_panel=WHAT)]
+Epochs = Annotated[int, Option(help="Passes over each experience.", rich_help_panel=WHAT)]
+Steps = Annotated[int | None, Option(help="Batches of each experience, instead of epochs.", rich_help_panel=WHAT)]
+BatchSize = Annotated[int, Option(help="Samples in a batch.", rich_help_panel=WHAT)]
+Threads = Annotated[int, Option(help="CPU threads of a run; part of what it is.", rich_help_panel=WHAT)]
+Device = Annotated[str, Option(help="cpu or cuda.", rich_help_panel=WHAT)]
+
+Home = Annotated[str, Option(help="Folder of all results.", envvar="PERDURE_HOME", rich_help_panel=WHERE)]
+Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]
+Plugins = Annotated[
+    list[str] | None, Option("--plugin", help="Python file that registers a strategy.", rich_help_panel=WHERE)
+]
+SaveEvery = Annotated[float, Option(help="Seconds between checkpoints in an experience.", rich_help_panel=WHERE)]
+Here = Annotated[bool, Option("--here/--fleet", help="In this process, or on Ray actors.", rich_help_panel=WHERE)]
+Slots = Annotated[int | None, Option(help="Runs at once; all CPUs by default.", callback=_slots, rich_help_panel=WHERE)]
+GpusPerRun = Annotated[float, Option(help="0.25 lets four runs share one.", callback=_share, rich_help_panel=WHERE)]
+Address = Annotated[str | None, Option(help="Ray cluster to join, as host:6379.", rich_help_panel=WHERE)]
+Silence = Annotated[float, Option(help="Seconds without a step that mean a hung run.", rich_help_panel=WHERE)]
+Tracking = Annotated[bool, Option(help="Mirror everything in MLflow.", rich_help_panel=WHERE)]
+TrackingUri = Annotated[
+    str | None, Option(help="Of MLflow; mlflow.db in this folder by default.", rich_help_panel=WHERE)
+]
+Again = Annotated[bool, Option("--again", help="Begin anew, forgetting what was reached.", rich_help_panel=WHERE)]
+Json = Annotated[bool, Option("--json", help="Print the result for programs.", rich_help_panel=SHOWN)]
+RecipeFile = Annotated[
+    str | None, Option(metavar="FILE", help="YAML file with these arguments; key=value on the line goes before it.")
+]

@@ -1,0 +1,101 @@
+"""Results on a terminal, and the same for programs."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..platform.results import Comparison, Outcome
+
+
+def comparison(made: "Comparison", console) -> None:
+    """The league table, what went wrong, and what to do next."""
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if made.league:
+        _league_table(made, console)
+    for o in made.failed:
+        say(f"failed: {o.run.strategy} seed {o.run.seed}: {o.problem}")
+    if made.undelivered:
+        say(made.undelivered)
+    if made.stopped:
+        say("stopped; go on with: perdure resume")
+    say(f"report: {made.report}")
+    say("next:   perdure ui")
+
+
+def _league_table(comparison: "Comparison", console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..platform.report import carried, percent, plain
+
+    run = comparison.outcomes[0].run
+    length = f"{run.plan.steps} steps" if run.plan.steps else f"{run.plan.epochs} epochs"
+    title = Text(f"{run.stream}, {run.model}, {run.optimizer}, {length} of batch size {run.plan.batch_size}")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("strategy")
+    for name in ("accuracy %", "forgetting %", "seconds", "carried on", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in comparison.league:
+        cells = (percent(s.accuracy), percent(s.forgetting), plain(s.seconds), carried(s.state_bytes))
+        table.add_row(Text(s.strategy), *cells, str(len(s.seeds)))
+    console.print(table)
+
+
+def outcome(known: "Outcome", console) -> None:
+    """One run: what it is, how far it came, its accuracy matrix, and the line to make it again."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..platform.command import line
+
+    run = known.run
+    facts = Table.grid(padding=(0, 3))
+    values = {"run": run.id, "status": known.status} | run.row()
+    values |= {k.replace("_", " "): f"{100 * v:.1f} %" for k, v in known.metrics().items() if not isnan(v)}
+    for name, value in (values | {"seconds": f"{known.seconds:.1f}"}).items():
+        facts.add_row(name, Text(str(value)))
+    console.print(facts)
+    if known.problem:
+        console.print(f"\n{known.problem}", markup=False, highlight=False)
+    if known.rows:
+        console.print("\naccuracy (%) after each experience, on each:")
+        for row in known.rows:
+            cells = "".join(f"{100 * v:7.1f}" for v in row["accuracy"])
+            console.print(f"  {row['experience'] + 1:3d}  {cells}", highlight=False)
+    again = line([run.strategy], run, [run.seed])
+    console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
+
+
+def comparison_json(comparison: "Comparison") -> str:
+    league = [asdict(s) for s in comparison.league]
+    known = {"command": comparison.line, "report": comparison.report, "stopped": comparison.stopped}
+    return _json(known | {"league": league, "runs": [_outcome(o) for o in comparison.outcomes]})
+
+
+def outcome_json(known: "Outcome") -> str:
+    return _json(_outcome(known))
+
+
+def _outcome(known: "Outcome") -> dict[str, Any]:
+    about = {"id": known.run.id, **known.run.row(), "status": known.status, "problem": known.problem}
+    return about | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """NaN, which JSON does not know, as null."""
+    match value:
+        case float():
+            return None if isnan(value) else value
+        case dict():
+            return {k: _plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,39 @@
+"""MLflow's own pages over everything tracked, on loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def serve(port: int, uri: str | None) -> None:
+    """Run MLflow's server until it is interrupted. Raises ValueError where there is nothing to show."""
+    from ..platform.mlflow_tracker import default_uri
+
+    uri = uri or default_uri()
+    if uri.startswith(("http://", "https://")):
+        raise ValueError(f"{uri} is a server already: open it in a browser")
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise ValueError(f"nothing has been tracked in {uri} yet; make a run first: perdure compare")
+    port = _free(port)
+    print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", uri, "--workers", "1"]
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet})
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        server.wait()
+
+
+def _free(port: int) -> int:
+    """`port`, or where it is taken a free one of the system's choice."""
+    for wanted in (port, 0):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", wanted))
+                return s.getsockname()[1]
+            except OSError:
+                continue
+    raise ValueError("no free port on this machine")

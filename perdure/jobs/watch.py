@@ -1,0 +1,122 @@
+"""What is seen while runs are made: a live table on a terminal, plain lines elsewhere. All on standard error."""
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..platform.events import Event
+
+
+class Watch(Protocol):
+    def __enter__(self) -> "Watch": ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __call__(self, event: "Event") -> None: ...
+
+
+class _Tally:
+    """What the events have told so far."""
+
+    def __init__(self):
+        self.runs, self.reached, self.length, self.done = {}, defaultdict(int), {}, set()
+        self.accuracy: dict[str, float] = {}
+        self.start = time.monotonic()
+
+    def hear(self, event: "Event") -> None:
+        from ..platform.events import Failed, Finished, Reached, Started
+
+        match event:
+            case Started():
+                self.length[event.run] = event.experiences
+                self.reached[event.run] = 0
+            case Reached():
+                seen = event.row["accuracy"][: event.row["experience"] + 1]
+                self.reached[event.run] = event.row["experience"] + 1
+                self.accuracy[event.run] = 100 * sum(seen) / len(seen)
+            case Finished() | Failed():
+                self.done.add(event.run)
+
+    def share(self, run: str) -> float:
+        return 1.0 if run in self.done else self.reached[run] / self.length.get(run, 1e9)
+
+
+class Lines:
+    """A line for every run that ends, is lost, or is gone on with."""
+
+    def __init__(self, command, console):
+        self._console, self._tally = console, _Tally()
+        self._runs = {run.id: run for run in command.runs}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def __call__(self, event):
+        from ..platform.events import Failed, Finished, Lost, Started
+
+        self._tally.hear(event)
+        run = self._runs[event.run]
+        name = f"{run.strategy} seed {run.seed}"
+        count = f"[{len(self._tally.done)}/{len(self._runs)}]"
+        match event:
+            case Started(resumed=True):
+                self._say(f"{name}: goes on from its checkpoint (attempt {event.attempt})")
+            case Finished():
+                known = ", known from before" if event.again else ""
+                self._say(f"{count} {name}: accuracy {self._tally.accuracy[event.run]:.1f} %{known}")
+            case Failed():
+                self._say(f"{count} {name}: failed: {event.message}")
+            case Lost():
+                self._say(f"{name}: {event.reason}; another actor goes on with it")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Live:
+    """A bar for every strategy, over all of its seeds."""
+
+    def __init__(self, command, console):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._tally, self._lines = _Tally(), Lines(command, console)
+        self._runs = {run.id: run for run in command.runs}
+        columns = (BarColumn(28), TextColumn("{task.fields[count]}"), TextColumn("{task.fields[accuracy]}"))
+        name = TextColumn("{task.description}", markup=False)
+        self._progress = Progress(name, *columns, TimeElapsedColumn(), console=console)
+        self._tasks = {
+            s: self._progress.add_task(s, total=sum(r.strategy == s for r in command.runs), count="", accuracy="")
+            for s in command.strategies
+        }
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error):
+        self._progress.stop()
+
+    def __call__(self, event):
+        from ..platform.events import Failed, Lost
+
+        self._tally.hear(event)
+        if isinstance(event, Failed | Lost):
+            self._lines(event)
+        strategy = self._runs[event.run].strategy
+        own = [id for id, run in self._runs.items() if run.strategy == strategy]
+        done = sum(id in self._tally.done for id in own)
+        known = [self._tally.accuracy[id] for id in own if id in self._tally.accuracy]
+        self._progress.update(
+            self._tasks[strategy],
+            completed=sum(map(self._tally.share, own)),
+            count=f"{done}/{len(own)}",
+            accuracy=f"{sum(known) / len(known):5.1f} %" if known else "",
+        )
+
+
+def watch(command, console) -> Watch:
+    return Live(command, console) if console.is_terminal else Lines(command, console)

@@ -1,0 +1,160 @@
+"""What Python users call; the command line calls the same."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..notation import spell
+from ..strategies import names
+from ..strategies.base import Strategy
+from ..strategies.loop import Plan
+from ..streams.names import DATASETS, STREAMS
+from ..streams.recipe import Recipe
+from . import command as commands
+from . import plugins
+from .command import Command
+from .conduct import Watch, check, conduct, nobody
+from .execute import finished, forget
+from .executor import Data, Executor, InProcess
+from .journal import Journal
+from .results import Comparison, Outcome
+from .run import Run
+from .site import Site
+from .tracker import Tracker, Untracked
+
+
+@dataclass(frozen=True)
+class How:
+    """Where runs are made and by whom. Nothing of it changes what comes out."""
+
+    home: str = "perdure-runs"  # folder of all results; every node of a cluster must see it
+    data: str | None = None  # folder to look for data in first
+    plugins: tuple[str, ...] = ()  # Python files that register strategies of one's own
+    save_every: float = 60.0  # seconds between checkpoints inside an experience
+    here: bool = False  # one after the other in this process, without Ray
+    slots: int | None = None  # runs at once; None takes as many as there are CPUs (and GPUs)
+    gpus_per_run: float = 0.0  # a fraction lets runs share one
+    address: str | None = None  # of a Ray cluster to join; None starts one on this machine
+    silence: float = 300.0  # seconds without a step after which a run is given to another actor
+    tracking: bool = True  # mirror everything in MLflow
+    tracking_uri: str | None = None  # $MLFLOW_TRACKING_URI, or mlflow.db in the working folder, by default
+
+    def site(self) -> Site:
+        return Site(self.home, self.data, self.plugins, self.save_every)
+
+
+def compare(
+    strategies: Sequence[str | Strategy] = ("naive", "ewc", "rehearsal(200)", "rehearsal(200) + ewc(1)", "joint"),
+    on: str | Recipe = "split(digits)",
+    seeds: int | Sequence[int] = 3,
+    *,
+    model: str = "mlp(64, 64)",
+    optimizer: str = "adam",
+    epochs: int = 20,
+    batch_size: int = 32,
+    steps: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    again: bool = False,
+    watch: Watch = nobody,
+    **how: Any,
+) -> Comparison:
+    """Learn a stream with every strategy from every seed, and compare what came out.
+
+    strategies: as text, `"rehearsal(500) + ewc(100)"`, or as objects. seeds: how many, or which.
+    steps: batches of each experience, instead of epochs. again: forget what has been reached before.
+    how: fields of `How`, where and by whom runs are made.
+
+    Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
+    together, DataNotFound (a FileNotFoundError), and TooFew where a cluster has less than is asked for.
+    Runs that fail raise nothing: see `Comparison.failed`.
+
+    >>> import perdure, tempfile
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     result = perdure.compare(["naive"], seeds=1, epochs=1, home=home, here=True, tracking=False)
+    >>> [standing.strategy for standing in result.league]
+    ['naive']
+    """
+    where = How(**how)
+    plugins.load(where.plugins)
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    plan = Plan(epochs, batch_size, steps)
+    texts = [s if isinstance(s, str) else names.spelled(s) for s in strategies]
+    stream = on if isinstance(on, str) else spell(on, STREAMS | DATASETS)
+    if not texts or not list(chosen):
+        raise ValueError("expected a strategy and a seed at least")
+    common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan}
+    asked = Command.grid(texts, chosen, **common, threads=threads, device=device)
+    line = commands.line(asked.strategies, asked.runs[0], list(chosen))
+    return make(replace(asked, line=line), where, again, watch)
+
+
+def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Comparison:
+    """Make the runs of a command, or go on with them."""
+    site = how.site()
+    if again:
+        with command.held(how.home):
+            for run in command.runs:
+                forget(run, site)
+    data = Data(site)
+    check(command, site, data)
+    kept = asdict(how)
+    if how.tracking_uri and "@" in how.tracking_uri:
+        del kept["tracking_uri"]  # it may hold a password
+    return conduct(replace(command, how=kept), site, lambda: _executor(command, how, data), _tracker(how), watch)
+
+
+def resume(id: str | None = None, home: str = "perdure-runs", watch: Watch = nobody, **other: Any) -> Comparison:
+    """Go on with a command or a run by (the beginning of) its id; by default with the newest command.
+
+    other: fields of `How` that shall be different this time. Raises ValueError where there is none.
+    """
+    folder = next((f for f in commands.folders(home) if f.name.startswith(id or "")), None)
+    if folder is not None:
+        how = How(**{**commands.settings(folder), "home": home, **other})
+        plugins.load(how.plugins)
+        return make(commands.read(folder), how, watch=watch)
+    if id is None:
+        raise ValueError(f"no command in {home} to go on with; name another folder with --home")
+    how = How(**{"home": home, **other})
+    plugins.load(how.plugins)
+    run = found(id, home)
+    return make(Command((run,), commands.line([run.strategy], run, [run.seed])), how, watch=watch)
+
+
+def found(id: str, home: str) -> Run:
+    """The run whose id begins so. Raises ValueError."""
+    files = sorted((Site(home).runs).glob(f"{id}*/run.json"))
+    if len(files) != 1:
+        which = "none" if not files else "several: " + ", ".join(f.parent.name for f in files)
+        raise ValueError(f"expected the id of one run in {home}, got {id!r}, which fits {which}")
+    return Run.of(json.loads(files[0].read_text())["run"]).normal()
+
+
+def outcome(id: str, home: str = "perdure-runs") -> Outcome:
+    """What is known of a run by (the beginning of) its id. Raises ValueError."""
+    run, site = found(id, home), Site(home)
+    if finished(run, site):
+        return Outcome.of(run, site)
+    ends = [note for note in Journal(site.folder(run)).notes() if note["event"] in ("start", "failed")]
+    if ends and ends[-1]["event"] == "failed":
+        return Outcome.of(run, site, "failed", ends[-1]["message"])
+    return Outcome.of(run, site, "stopped")
+
+
+def _executor(command: Command, how: How, data: Data) -> Executor:
+    if how.here:
+        return InProcess(how.site(), data)
+    from .fleet import Fleet
+
+    gpus = how.gpus_per_run or float(any(run.device.startswith("cuda") for run in command.runs))
+    return Fleet(how.site(), how.slots, gpus, how.address, how.silence, data=data)
+
+
+def _tracker(how: How) -> Tracker:
+    if not how.tracking:
+        return Untracked()
+    from .mlflow_tracker import MLflow, default_uri
+
+    return MLflow(how.site(), how.tracking_uri or default_uri())

@@ -1,0 +1,117 @@
+"""What was asked for in one go: its runs, written down so that it can be gone on with."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .run import Run
+from .store import write
+
+
+class Busy(ValueError):
+    """Another process has this command in hand."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Runs in the order in which they were asked for, each once.
+
+    how: settings to go on with, as the command line takes them; nothing of it changes what a run is.
+    """
+
+    runs: tuple[Run, ...]
+    line: str = ""  # as it was typed
+    how: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def grid(strategies: Sequence[str], seeds: Sequence[int], **common: Any) -> "Command":
+        """Every strategy from every seed, seeds outside, so that all strategies have a first result early.
+
+        Raises NotationError or ValueError for what cannot be read.
+        """
+        runs = [Run(strategy, seed=seed, **common).normal() for seed in seeds for strategy in strategies]
+        once = {run.id: run for run in runs}
+        return Command(tuple(once.values()))
+
+    @property
+    def id(self) -> str:
+        """Equal for equal runs: typed again, a command goes on."""
+        return hashlib.sha256(" ".join(run.id for run in self.runs).encode()).hexdigest()[:12]
+
+    @property
+    def strategies(self) -> list[str]:
+        return list(dict.fromkeys(run.strategy for run in self.runs))
+
+    def folder(self, home: str) -> Path:
+        return _commands(home) / self.id
+
+    def keep(self, home: str) -> None:
+        self.folder(home).mkdir(parents=True, exist_ok=True)
+        known = {"id": self.id, "line": self.line, "how": self.how, "runs": [asdict(run) for run in self.runs]}
+        write(self.folder(home) / "command.json", json.dumps(known, indent=1).encode())
+
+    @contextmanager
+    def held(self, home: str) -> Iterator[None]:
+        """Keep others from this command until the block or the process ends. Raises Busy."""
+        with held(self.folder(home)):
+            yield
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A lock that the machine lifts when its holder dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Busy(f"process {file.read() or '?'} is at work on this already ({folder})") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def folders(home: str) -> list[Path]:
+    """Of all commands, the newest first."""
+    files = _commands(home).glob("*/command.json")
+    return [file.parent for file in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
+
+
+def read(folder: Path) -> Command:
+    """Raises NotationError where it names a strategy of a plugin that is not loaded."""
+    it = json.loads((folder / "command.json").read_text())
+    return Command(tuple(Run.of(run).normal() for run in it["runs"]), it["line"], it["how"])
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """How a command was made."""
+    return json.loads((folder / "command.json").read_text())["how"]
+
+
+def line(strategies: Sequence[str], run: Run, seeds: Sequence[int]) -> str:
+    """What to type for runs like `run`, of these strategies from these seeds, with every setting that counts."""
+    parts = ["--on", run.stream, "--model", run.model, "--optimizer", run.optimizer]
+    plan = {k: v for k, v in asdict(run.plan).items() if v is not None}
+    if run.plan.steps is not None:
+        del plan["epochs"]
+    others = {k: v for k in ("threads", "device") if (v := getattr(run, k)) != getattr(Run(), k)}
+    for name, value in (plan | others).items():
+        parts += [f"--{name.replace('_', '-')}", str(value)]
+    if len(strategies) == len(seeds) == 1:
+        return shlex.join(["perdure", "run", *strategies, *parts, "--seed", str(seeds[0])])
+    counted = list(seeds) == list(range(len(seeds)))
+    chosen = str(len(seeds)) if counted else ",".join(map(str, seeds)) + ","
+    return shlex.join(["perdure", "compare", *strategies, *parts, "--seeds", chosen])
+
+
+def _commands(home: str) -> Path:
+    return Path(home).expanduser().absolute() / "commands"

@@ -1,0 +1,90 @@
+"""A command from its first run to its report: the executor makes the runs, everybody else listens."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
+
+from .command import Command
+from .events import Event, Failed, Finished
+from .execute import finished, told
+from .executor import Data, Executor
+from .report import write_report
+from .results import Comparison, Outcome
+from .run import Run, build
+from .site import Site
+from .tracker import Tracker
+
+Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
+
+
+@contextmanager
+def nobody(command: Command) -> Iterator[Callable[[Event], None]]:
+    yield lambda event: None
+
+
+def check(command: Command, site: Site, data: Data) -> None:
+    """Refuse what cannot work, before anything is started: data, streams, models and strategies that do not fit.
+
+    Raises ValueError or FileNotFoundError, for the first run at fault.
+    """
+    seen = set()
+    for run in (r for r in command.runs if not finished(r, site)):
+        kind = (run.strategy, run.stream, run.model, run.optimizer)
+        if kind not in seen:
+            stream, learner, strategy = build(replace(run, device="cpu"), data.of(run))
+            learner.protocol, learner.heads = stream.protocol, stream.heads(0)
+            strategy.init(learner)
+            seen.add(kind)
+
+
+def conduct(
+    command: Command,
+    site: Site,
+    executor: Callable[[], Executor],
+    tracker: Tracker,
+    watch: Watch = nobody,
+) -> Comparison:
+    """Make the runs of `command` that are not made yet, and report on all of them.
+
+    executor: makes one; asked only where there is something to do.
+
+    An interrupt (Ctrl-C) ends it early, with what has been reached so far. Raises Busy where another
+    process has the same command in hand.
+    """
+    with command.held(site.home):
+        command.keep(site.home)
+        tracker.begin(command)
+        ends: dict[str, Event] = {}
+        stopped = False
+        try:
+            with watch(command) as shown:
+                for event in _events(command, site, executor):
+                    if isinstance(event, Finished | Failed):
+                        ends[event.run] = event
+                    tracker.hear(event)
+                    shown(event)
+        except KeyboardInterrupt:
+            stopped = True
+        outcomes = [_outcome(run, site, ends.get(run.id)) for run in command.runs]
+        path = command.folder(site.home) / "report.html"
+        comparison = Comparison(outcomes, command.line, str(path), stopped)
+        write_report(comparison, path)
+        return replace(comparison, undelivered=tracker.end(comparison))
+
+
+def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> Iterator[Event]:
+    todo = [run for run in command.runs if not finished(run, site)]
+    for run in command.runs:
+        if run not in todo:
+            yield from told(run, site)
+    if todo:
+        with closing(executor()) as makes:
+            yield from makes.map(todo)
+
+
+def _outcome(run: Run, site: Site, end: Event | None) -> Outcome:
+    if isinstance(end, Finished):
+        return Outcome.of(run, site)
+    if isinstance(end, Failed):
+        return Outcome.of(run, site, "failed", end.message)
+    return Outcome.of(run, site, "stopped")

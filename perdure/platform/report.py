@@ -1,0 +1,76 @@
+"""The report of a comparison: one HTML file that holds everything and asks nothing of any network."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from .command import line
+from .figures import COLOURS, svg
+from .results import Comparison, Interval
+from .store import write
+
+WORDS = {
+    "accuracy": "mean accuracy on the test samples of all experiences, once the last has been learned",
+    "forgetting": "how far accuracy on earlier experiences fell from its best, on average",
+    "backward_transfer": "how much learning on changed the accuracy on earlier experiences, on average",
+    "forward_transfer": "accuracy on experiences not yet learned, above that of the untrained model, on average",
+}
+
+
+def write_report(comparison: Comparison, path: Path) -> None:
+    write(path, html(comparison).encode())
+
+
+def html(comparison: Comparison) -> str:
+    import jinja2
+    from markupsafe import Markup
+
+    figures = {name: svg(figure) for name, figure in comparison.figures().items()} if comparison.league else {}
+    order = list(comparison.by_strategy())
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    page.filters |= {"percent": percent, "plain": plain, "bytes": carried}
+    return page.from_string((Path(__file__).parent / "report.html").read_text()).render(
+        comparison=comparison,
+        league=comparison.league,
+        run=comparison.outcomes[0].run,
+        figures={name: Markup(figure) for name, figure in figures.items()},
+        colour={name: COLOURS[n % len(COLOURS)] for n, name in enumerate(order)},
+        again=again(comparison),
+        words=WORDS,
+        transfers=any(not isnan(s.forward_transfer.mean) for s in comparison.league),
+        made=_made(),
+    )
+
+
+def again(comparison: Comparison) -> dict[str, str]:
+    """For every strategy the line that makes its row of the league table again."""
+    groups: dict[str, list] = {}
+    for outcome in comparison.outcomes:
+        groups.setdefault(outcome.run.strategy, []).append(outcome.run)
+    return {s: line([s], runs[0], [run.seed for run in runs]) for s, runs in groups.items()}
+
+
+def percent(value: Interval) -> str:
+    """As `81.4 ± 0.9`, in per cent."""
+    return plain(Interval(100 * value.mean, 100 * value.half))
+
+
+def plain(value: Interval) -> str:
+    if isnan(value.mean):
+        return "–"
+    return f"{value.mean:.1f}".replace("-", "−") + ("" if isnan(value.half) else f" ± {value.half:.1f}")
+
+
+def carried(value: Interval) -> str:
+    """Bytes in the unit that suits them."""
+    size, units = value.mean, ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def _made() -> dict[str, Any]:
+    packages = ("perdure", "torch", "ray", "mlflow")
+    return {"when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "with": {p: version(p) for p in packages}}

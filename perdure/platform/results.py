@@ -1,0 +1,133 @@
+"""What a set of runs came to: a league table, matrices and curves, read from their journals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan, sqrt
+from typing import Any
+
+from ..strategies import metrics
+from .journal import Journal, Row, matrix
+from .run import Run
+from .site import Site
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run and how far it came. status: finished, failed or stopped."""
+
+    run: Run
+    rows: list[Row]
+    seconds: float  # spent on its experiences
+    status: str = "finished"
+    problem: str = ""
+
+    def metrics(self) -> dict[str, float]:
+        return metrics.summary(matrix(self.rows), self.rows[0]["baseline"]) if self.rows else {}
+
+    @staticmethod
+    def of(run: Run, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
+        journal = Journal(site.folder(run))
+        return Outcome(run, journal.rows(), journal.seconds(), status, problem)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and the half-width of its 95 % interval, by Student's t; NaN half-width for one seed."""
+
+    mean: float
+    half: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Interval":
+        known = [v for v in values if not isnan(v)]
+        if not known:
+            return Interval(nan, nan)
+        mean = sum(known) / len(known)
+        if len(known) == 1:
+            return Interval(mean, nan)
+        from scipy.stats import t
+
+        spread = sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1))
+        return Interval(mean, float(t.ppf(0.975, len(known) - 1)) * spread / sqrt(len(known)))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of the league table: one strategy over its seeds."""
+
+    strategy: str
+    seeds: tuple[int, ...]
+    accuracy: Interval
+    forgetting: Interval
+    backward_transfer: Interval
+    forward_transfer: Interval
+    seconds: Interval
+    state_bytes: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outcomes of several strategies on one stream."""
+
+    outcomes: list[Outcome]
+    line: str = ""  # the command that made it, as it was typed
+    report: str = ""  # path of the HTML report
+    stopped: bool = False  # whether it was interrupted
+    undelivered: str = ""  # why the tracker has not got everything yet
+
+    def by_strategy(self) -> dict[str, list[Outcome]]:
+        """Finished runs, strategies in the order in which they were asked for."""
+        groups: dict[str, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            group = groups.setdefault(outcome.run.strategy, [])
+            if outcome.status == "finished":
+                group.append(outcome)
+        return groups
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [o for o in self.outcomes if o.status == "failed"]
+
+    @property
+    def league(self) -> list[Standing]:
+        """The best first; strategies without a finished run are left out."""
+        table = [_standing(strategy, group) for strategy, group in self.by_strategy().items() if group]
+        return sorted(table, key=lambda s: -s.accuracy.mean)
+
+    @property
+    def matrices(self) -> dict[str, list[list[float]]]:
+        """The accuracy matrix of every strategy, averaged over its seeds; rows as long as the journal's."""
+        return {s: _mean_matrix([matrix(o.rows) for o in group]) for s, group in self.by_strategy().items() if group}
+
+    def frame(self) -> Any:
+        """A pandas.DataFrame with one line a run: its parameters, its metrics, its status."""
+        import pandas
+
+        keys = ("accuracy", "forgetting", "backward_transfer", "forward_transfer")
+        lines = []
+        for o in self.outcomes:
+            known = o.metrics()
+            lines.append(
+                {"id": o.run.id, **o.run.row(), **{k: known.get(k, nan) for k in keys}}
+                | {"seconds": o.seconds, "status": o.status}
+            )
+        return pandas.DataFrame(lines)
+
+    def figures(self) -> dict[str, Any]:
+        """Matplotlib figures: "curves", and under every strategy's text the heat map of its accuracy matrix."""
+        from .figures import curves, heat_map
+
+        groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_strategy().items() if g}
+        return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
+
+
+def _standing(strategy: str, group: list[Outcome]) -> Standing:
+    known = [o.metrics() for o in group]
+    means = {k: Interval.of([m[k] for m in known]) for k in known[0]}
+    seconds, carried = Interval.of([o.seconds for o in group]), [float(o.rows[-1]["state_bytes"]) for o in group]
+    seeds = tuple(o.run.seed for o in group)
+    return Standing(strategy, seeds, **means, seconds=seconds, state_bytes=Interval.of(carried))
+
+
+def _mean_matrix(matrices: Sequence[list[list[float]]]) -> list[list[float]]:
+    return [[sum(column) / len(column) for column in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
