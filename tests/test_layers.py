@@ -14,6 +14,7 @@ BELOW = {
     "strategies": ["notation", "streams"],
     "platform": ["notation", "streams", "strategies"],
     "jobs": ["notation", "streams", "strategies", "platform"],
+    "testing": ["notation", "streams", "strategies", "platform"],
 }
 WITHIN = {"models": ["notation"]}  # folders inside strategies that know no strategy
 HEAVY = {"ray", "mlflow", "avalanche", "torchvision", "matplotlib", "sklearn", "pandas", "scipy", "pyarrow"}

@@ -57,5 +57,5 @@ def _entry(name: str, cls: type) -> dict[str, str]:
     first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n")[0]
     paper = first[first.find("(") + 1 : first.rfind(")")] if "(" in first and "(" not in about else ""
     return {"name": name, "text": f"{name}({arguments})" if arguments else name, "about": about, "paper": paper} | (
-        {"about": f"{about} ({paper})"} if paper else {}
+        {"about": f"{about.removesuffix('.')} ({paper})."} if paper else {}
     )

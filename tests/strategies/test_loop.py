@@ -12,7 +12,7 @@ from perdure.strategies.optimizers import SGD
 from perdure.strategies.rng import Rng
 from perdure.testing.streams import blobs
 
-from .same import same
+from perdure.testing.equality import same
 
 
 def learner(stream, lr=0.1, seed=0):

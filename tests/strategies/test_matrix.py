@@ -14,7 +14,7 @@ from perdure.strategies.rng import Rng
 from perdure.testing.streams import blobs
 
 from ..examples import CHAIN_OF_ALL, EXAMPLES, MEETS_MORE
-from .same import same
+from perdure.testing.equality import same
 
 PLAN = Plan(epochs=2, batch_size=20)
 ALL = EXAMPLES | {"all": CHAIN_OF_ALL}

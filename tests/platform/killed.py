@@ -1,0 +1,38 @@
+"""Makes a run in children that are SIGKILLed at random moments, until one lives to the end.
+
+python killed.py HOME SEED: forks from one warm process, so that a death costs no start. Prints how many died.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections import deque
+
+from perdure.platform.execute import execute, finished
+from perdure.platform.executor import Data
+from perdure.platform.run import Run, build
+from perdure.platform.site import Site
+from perdure.strategies.loop import Plan
+
+RUN = Run("rehearsal(40) + ewc(10, samples=64) + lwf", model="mlp(32, dropout=0.2)", plan=Plan(epochs=20, batch_size=32))
+
+
+def main(home: str, seed: int) -> None:
+    site = Site(home, every_steps=3)
+    dataset, chance, deaths = Data(site).of(RUN), random.Random(seed), 0
+    build(RUN, dataset)  # what torch imports late is imported once, before the forks
+    while not finished(RUN, site):
+        child = os.fork()
+        if child == 0:
+            deque(execute(RUN, site, dataset), maxlen=0)
+            os._exit(0)
+        time.sleep(chance.uniform(0.02, 0.35))
+        os.kill(child, signal.SIGKILL)
+        deaths += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    print(deaths)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

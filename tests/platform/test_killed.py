@@ -1,0 +1,88 @@
+"""A run that is SIGKILLed at any moment and resumed ends with the bits of one that never was."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from perdure.platform.events import Failed, Finished, Lost, Started
+from perdure.platform.execute import execute
+from perdure.platform.executor import Data
+from perdure.platform.fleet import Fleet
+from perdure.platform.site import Site
+from perdure.strategies.loop import Plan
+from perdure.testing.equality import same
+from perdure.testing.executors import results
+
+from .killed import RUN
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Site of the run as it is without any kill."""
+    site = Site(str(tmp_path_factory.mktemp("whole")))
+    deque(execute(RUN, site, Data(site).of(RUN)), maxlen=0)
+    return site
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_a_process(whole, tmp_path, seed):
+    words = [sys.executable, "-W", "ignore", "-m", "tests.platform.killed", str(tmp_path), str(seed)]
+    root = Path(__file__).parents[2]
+    told = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout) >= 3  # kills that struck a run at work
+    assert same(results(Site(str(tmp_path)), RUN), results(whole, RUN))
+
+
+def events_while(fleet, runs, strike, times, chance):
+    """The events of `runs`; the first `times` attempts get the signal `strike` a random moment after their start."""
+    events, blows = [], []
+    for event in fleet.map(runs):
+        events.append(event)
+        if isinstance(event, Started) and len(blows) < times:
+            pid = int(event.where.rpartition(":")[2])
+            blows.append(threading.Timer(chance.uniform(0.05, 0.6), os.kill, (pid, strike)))
+            blows[-1].start()
+    return events
+
+
+@pytest.mark.usefixtures("cluster")
+def test_of_an_actor(tmp_path):
+    run = replace(RUN, plan=Plan(epochs=50, batch_size=32))
+    one, site = Site(str(tmp_path / "one")), Site(str(tmp_path / "killed"), every_steps=11)
+    deque(execute(run, one, Data(one).of(run)), maxlen=0)
+    with closing(Fleet(site, slots=1)) as fleet:
+        events = events_while(fleet, [run], signal.SIGKILL, 3, Random(0))
+    assert sum(isinstance(e, Lost) for e in events) == 3
+    assert [e.resumed for e in events if isinstance(e, Started)][1:] == [True, True, True]
+    assert events[-1] == Finished(run.id, False)
+    assert same(results(site, run), results(one, run))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_hung_actor_loses_its_run_to_another(tmp_path):
+    run = replace(RUN, plan=Plan(epochs=50, batch_size=32))
+    site = Site(str(tmp_path), every_steps=11)
+    with closing(Fleet(site, slots=1, silence=3.0)) as fleet:
+        events = events_while(fleet, [run], signal.SIGSTOP, 1, Random(1))
+    assert [e.reason for e in events if isinstance(e, Lost)] == ["no step for 3 s"]
+    assert events[-1] == Finished(run.id, False)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_run_that_loses_every_actor_fails(tmp_path):
+    run = replace(RUN, plan=Plan(epochs=400, batch_size=32))
+    with closing(Fleet(Site(str(tmp_path)), slots=1, retries=1)) as fleet:
+        events = events_while(fleet, [run], signal.SIGKILL, 2, Random(2))
+    assert isinstance(events[-1], Failed) and events[-1].kind == "lost"
+    assert "lost its actor 2 times" in events[-1].message
+
