@@ -1,0 +1,167 @@
+"""One attempt at a run, and what can go wrong in it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from perdure.platform.events import Failed, Finished, Reached, Started
+from perdure.platform.execute import begin, execute, forget
+from perdure.platform.executor import Data, InProcess
+from perdure.platform.run import Run
+from perdure.platform.site import Site
+from perdure.platform.store import Store
+from perdure.strategies.loop import Plan
+from perdure.testing.equality import same
+from perdure.testing.executors import RUN, results
+
+
+def made(run, site):
+    return list(execute(run, site, Data(site).of(run)))
+
+
+def test_an_older_attempt_that_wakes_up_is_shut_out(tmp_path):
+    site = Site(str(tmp_path), every_steps=2)
+    dataset = Data(site).of(RUN)
+    sleeping = execute(RUN, site, dataset)
+    next(e for e in sleeping if isinstance(e, Reached))
+    assert made(RUN, site)[-1] == Finished(RUN.id, False)
+    kept = results(site, RUN)
+    end = deque(sleeping, maxlen=1)[0]
+    assert isinstance(end, Failed) and end.kind == "taken" and "taken over by attempt 2" in end.message
+    assert same(results(site, RUN), kept)
+
+
+def test_checkpoints_change_no_number(tmp_path):
+    often, never = Site(str(tmp_path / "often"), every_steps=1), Site(str(tmp_path / "never"), every_seconds=None)
+    made(RUN, often), made(RUN, never)
+    assert same(results(often, RUN), results(never, RUN))
+
+
+def test_a_corrupt_newest_checkpoint_costs_only_time(tmp_path):
+    whole, site = Site(str(tmp_path / "whole")), Site(str(tmp_path / "harmed"))
+    made(RUN, whole)
+    attempt = execute(RUN, site, Data(site).of(RUN))
+    next(e for e in attempt if isinstance(e, Reached) and e.row["experience"] == 3)
+    attempt.close()
+    newest = max(site.folder(RUN).glob("checkpoint-*"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    events = made(RUN, site)
+    assert next(e for e in events if isinstance(e, Started)).resumed
+    assert same(results(site, RUN), results(whole, RUN))
+
+
+def test_data_that_changed_are_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((80, 4), dtype=np.float32), np.repeat(np.arange(4), 20)
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    run = Run(stream=f"split(arrays('{tmp_path}/own.npz'), 2)", model="mlp(8)")
+    site = Site(str(tmp_path / "home"))
+    attempt = execute(run, site, Data(site).of(run))
+    next(e for e in attempt if isinstance(e, Reached))
+    attempt.close()
+    np.savez(tmp_path / "own.npz", x=x + 1, y=y)
+    end = made(run, site)[-1]
+    assert isinstance(end, Failed) and end.kind == "user"
+    assert "have changed since this run began" in end.message and "--again" in end.message
+    forget(run, site)
+    assert made(run, site)[-1] == Finished(run.id, False)
+
+
+def test_what_diverges_says_where_and_keeps_its_checkpoints(tmp_path):
+    site = Site(str(tmp_path))
+    run = replace(RUN, optimizer="sgd(1e30)", plan=Plan(epochs=3, batch_size=32))
+    end = made(run, site)[-1]
+    assert isinstance(end, Failed) and end.kind == "diverged"
+    assert "experience 0, epoch 0, step" in end.message and "smaller learning rate" in end.message
+    assert "Diverged" in (site.folder(run) / "error.txt").read_text()
+
+
+def test_an_interrupt_is_nobodys_failure_and_is_gone_on_from(tmp_path):
+    whole, site = Site(str(tmp_path / "whole")), Site(str(tmp_path / "parts"), every_steps=1)
+    made(RUN, whole)
+    steps = iter(range(9))
+
+    def interrupted():
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deque(execute(RUN, site, Data(site).of(RUN), interrupted), maxlen=0)
+    assert made(RUN, site)[-1] == Finished(RUN.id, False)
+    assert same(results(site, RUN), results(whole, RUN))
+
+
+def test_threads_are_the_runs_own(tmp_path):
+    site = Site(str(tmp_path))
+    seen = []
+    run = replace(RUN, threads=2)
+    deque(execute(run, site, Data(site).of(run), lambda: seen.append(torch.get_num_threads())), maxlen=0)
+    torch.set_num_threads(1)
+    assert set(seen) == {2}
+    deque(InProcess(site).map([replace(run, seed=1)]), maxlen=0)
+    assert torch.get_num_threads() == 1
+    assert run.id != RUN.id
+
+
+def test_equal_meanings_are_one_run():
+    spelled = Run("rehearsal(capacity=20,replay=None)+ewc(10.0)", stream="split(digits,5)", optimizer="adam(lr=1e-3)")
+    plain = Run("rehearsal(20) + ewc(10)")
+    assert spelled.id == plain.id
+    others = [replace(plain, **change) for change in ({"seed": 1}, {"threads": 2}, {"plan": Plan(epochs=2)})]
+    assert len({plain.id, *(o.id for o in others)}) == 4
+
+
+def test_a_run_reads_back_from_what_it_wrote(tmp_path):
+    known = begin(RUN, Site(str(tmp_path)))
+    assert Run.of(known["run"]) == RUN.normal()
+    assert begin(RUN, Site(str(tmp_path))) == known  # created stays
+
+
+FULL = """
+import sys
+from perdure.platform.execute import execute
+from perdure.platform.executor import Data
+from perdure.platform.site import Site
+from perdure.testing.executors import RUN
+site = Site(sys.argv[1])
+for event in execute(RUN, site, Data(site).of(RUN)):
+    print(event)
+"""
+
+
+def test_a_full_disk_ends_the_run_with_its_checkpoints_kept(tmp_path):
+    """A tmpfs that holds the first experiences' checkpoints and not the later ones, in a mount namespace of its own."""
+    whole, site = Site(str(tmp_path / "whole")), Site(str(tmp_path / "full"))
+    made(RUN, whole)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "full").mkdir()
+    script = (
+        f"mount -t tmpfs -o size=200k tmpfs {site.home} && {sys.executable} -W ignore -c '{FULL}' {site.home};"
+        f" cp -r {site.home}/. {tmp_path}/kept"
+    )
+    words = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "sh", "-c", script]
+    root = Path(__file__).parents[2]
+    told = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    last = told.stdout.splitlines()[-1]
+    assert last.startswith(f"Failed(run='{RUN.id}', kind='disk'") and "make room" in last, told.stdout + told.stderr
+    kept = Site(str(tmp_path / "kept"))
+    assert Store(kept.folder(RUN)).load() is not None
+    assert made(RUN, kept)[-1] == Finished(RUN.id, False)  # with room again
+    assert same(results(kept, RUN), results(whole, RUN))
+
+
+def test_notes_tell_who_ran_when(tmp_path):
+    site = Site(str(tmp_path))
+    made(RUN, site)
+    notes = [json.loads(line) for line in (site.folder(RUN) / "attempts.jsonl").read_text().splitlines()]
+    assert [n["event"] for n in notes] == ["start", *["milestone"] * 5, "end"]
+    assert notes[0]["data"] == Data(site).of(RUN).sha256()

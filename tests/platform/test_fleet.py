@@ -1,0 +1,84 @@
+"""What only a fleet can meet. Dead and hung actors are in test_killed."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perdure.platform import cluster, plugins
+from perdure.platform.cluster import TooFew
+from perdure.platform.events import Failed, Finished, Started
+from perdure.platform.execute import execute
+from perdure.platform.executor import Data
+from perdure.platform.fleet import Fleet
+from perdure.platform.run import Run
+from perdure.platform.site import Site
+from perdure.strategies.loop import Plan
+from perdure.testing.equality import same
+from perdure.testing.executors import RUN, results
+
+pytestmark = pytest.mark.usefixtures("cluster")
+MUTATING = str(Path(__file__).parent / "mutating.py")
+
+
+def test_the_shared_data_are_never_written_through_a_run(tmp_path):
+    plugins.load([MUTATING])
+    one, site = Site(str(tmp_path / "one")), Site(str(tmp_path / "fleet"), plugins=(MUTATING,))
+    list(execute(RUN, one, Data(one).of(RUN)))
+    vandals = [Run("vandal", seed=seed, plan=Plan(1, 64)) for seed in range(3)]
+    with closing(Fleet(site, slots=2)) as fleet:
+        ends = [e for e in fleet.map([*vandals, RUN]) if isinstance(e, Finished | Failed)]
+    assert all(isinstance(e, Finished) for e in ends)
+    assert same(results(site, RUN), results(one, RUN))
+
+
+def test_runs_are_made_at_once_on_warm_actors(tmp_path):
+    with closing(Fleet(Site(str(tmp_path)), slots=2)) as fleet:
+        started = [e.where for e in fleet.map([replace(RUN, seed=s) for s in range(4)]) if isinstance(e, Started)]
+        again = [e.where for e in fleet.map([replace(RUN, seed=s) for s in range(4, 6)]) if isinstance(e, Started)]
+    assert len(set(started)) == 2 and set(again) <= set(started)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"gpus_per_run": 1.0}, r"asked for 1 at once of 1 CPU and 1 GPU each, but the cluster has \d+ CPU and 0 GPU"),
+        ({"slots": 1000}, r"asked for 1000 at once of 1 CPU and 0 GPU each, but the cluster has \d+ CPU and 0 GPU"),
+    ],
+)
+def test_more_than_the_cluster_has_is_refused_at_once(tmp_path, asked, said):
+    with closing(Fleet(Site(str(tmp_path)), **asked)) as fleet, pytest.raises(TooFew, match=said):
+        list(fleet.map([RUN]))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "threads", "share", "room"),
+    [(8, 2, 1, 0.25, 8), (8, 1, 1, 0.25, 4), (8, 1, 1, 0.3, 3), (8, 4, 1, 2.0, 2), (8, 0, 4, 0.0, 2), (8, 1, 1, 0.6, 1)],
+)
+def test_slots_are_whole_shares(monkeypatch, cpus, gpus, threads, share, room):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": float(cpus), "GPU": float(gpus)})
+    assert cluster.slots(None, threads, share) == room
+
+
+def test_ray_listens_on_loopback_alone():
+    """In a cluster of our own no server of Ray's can be reached from outside."""
+    import psutil
+    import ray
+
+    assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
+    raylet = next(p for p in psutil.process_iter(["name"]) if p.info["name"] == "raylet")
+    family = [raylet, *raylet.children(recursive=True), *raylet.parent().children()]
+    heard = {c.laddr.ip for p in set(family) for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    assert heard and heard <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+    def refuse(**kwargs):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(ValueError, match="no Ray cluster answers at 127.0.0.1:1"):
+        cluster.connect("127.0.0.1:1")
