@@ -79,4 +79,3 @@ class ExecutorSuite:
 
     def test_nothing_to_do_is_done_at_once(self, tmp_path):
         assert self.events(Site(str(tmp_path))) == []
-

@@ -16,7 +16,9 @@ from perdure.platform.run import Run, build
 from perdure.platform.site import Site
 from perdure.strategies.loop import Plan
 
-RUN = Run("rehearsal(40) + ewc(10, samples=64) + lwf", model="mlp(32, dropout=0.2)", plan=Plan(epochs=20, batch_size=32))
+RUN = Run(
+    "rehearsal(40) + ewc(10, samples=64) + lwf", model="mlp(32, dropout=0.2)", plan=Plan(epochs=20, batch_size=32)
+)
 
 
 def main(home: str, seed: int) -> None:

@@ -54,7 +54,14 @@ def test_more_than_the_cluster_has_is_refused_at_once(tmp_path, asked, said):
 
 @pytest.mark.parametrize(
     ("cpus", "gpus", "threads", "share", "room"),
-    [(8, 2, 1, 0.25, 8), (8, 1, 1, 0.25, 4), (8, 1, 1, 0.3, 3), (8, 4, 1, 2.0, 2), (8, 0, 4, 0.0, 2), (8, 1, 1, 0.6, 1)],
+    [
+        (8, 2, 1, 0.25, 8),
+        (8, 1, 1, 0.25, 4),
+        (8, 1, 1, 0.3, 3),
+        (8, 4, 1, 2.0, 2),
+        (8, 0, 4, 0.0, 2),
+        (8, 1, 1, 0.6, 1),
+    ],
 )
 def test_slots_are_whole_shares(monkeypatch, cpus, gpus, threads, share, room):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": float(cpus), "GPU": float(gpus)})

@@ -85,4 +85,3 @@ def test_a_run_that_loses_every_actor_fails(tmp_path):
         events = events_while(fleet, [run], signal.SIGKILL, 2, Random(2))
     assert isinstance(events[-1], Failed) and events[-1].kind == "lost"
     assert "lost its actor 2 times" in events[-1].message
-

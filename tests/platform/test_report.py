@@ -52,7 +52,9 @@ def test_the_browser_would_have_told_of_a_request(tmp_path):
 
 
 def test_texts_are_escaped(comparison):
-    page = html(replace(comparison, outcomes=[*comparison.outcomes, outcome("ewc", 0, 0.1, status="failed", problem="<i>")]))
+    page = html(
+        replace(comparison, outcomes=[*comparison.outcomes, outcome("ewc", 0, 0.1, status="failed", problem="<i>")])
+    )
     assert "naive &#39;&lt;b&gt;&amp;&#39;" in page and "<b>&" not in page
     assert "&lt;i&gt;" in page and "<i>\n" not in page
 

@@ -10,9 +10,8 @@ from perdure.strategies.loop import Bookmark, Diverged, Milestone, Plan, learn
 from perdure.strategies.names import model
 from perdure.strategies.optimizers import SGD
 from perdure.strategies.rng import Rng
-from perdure.testing.streams import blobs
-
 from perdure.testing.equality import same
+from perdure.testing.streams import blobs
 
 
 def learner(stream, lr=0.1, seed=0):

@@ -11,10 +11,10 @@ from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.strategies.names import spelled, strategy
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
+from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 
 from ..examples import CHAIN_OF_ALL, EXAMPLES, MEETS_MORE
-from perdure.testing.equality import same
 
 PLAN = Plan(epochs=2, batch_size=20)
 ALL = EXAMPLES | {"all": CHAIN_OF_ALL}

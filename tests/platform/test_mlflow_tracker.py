@@ -1,0 +1,244 @@
+"""What MLflow has is what the journals say: after one command, after two, after an outage, after a kill."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perdure.platform import mlflow_tracker
+from perdure.platform.command import Command
+from perdure.platform.conduct import conduct
+from perdure.platform.events import Finished
+from perdure.platform.executor import InProcess
+from perdure.platform.journal import Journal
+from perdure.platform.mlflow_tracker import MLflow, _shown
+from perdure.platform.site import Site
+from perdure.strategies.loop import Plan
+
+from ..browser import look
+
+COMMAND = replace(Command.grid(["naive", "rehearsal(20)"], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(str(tmp_path / "home"))
+
+
+def made(site, uri, command=COMMAND, executor=InProcess, **tracker):
+    return conduct(command, site, lambda: executor(site), MLflow(site, uri, **tracker))
+
+
+def told(uri: str):
+    """Parent and children of the newest command in MLflow, children by strategy."""
+    client = mlflow_tracker._client(uri)
+    experiment = client.get_experiment_by_name("perdure")
+    every = client.search_runs([experiment.experiment_id])
+    parents = [r for r in every if "perdure.command" in r.data.tags]
+    children = {r.data.params["strategy"]: r for r in every if "perdure.run" in r.data.tags}
+    assert len(parents) + len(children) == len(every)
+    return client, parents, children
+
+
+def assert_mirrors(client, child, journal: Journal):
+    """Every row of the journal once, in order."""
+    rows = journal.rows()
+    for key, value in (("loss", lambda r: r["loss"]), ("accuracy/experience_01", lambda r: r["accuracy"][0])):
+        history = client.get_metric_history(child.info.run_id, key)
+        assert [(m.step, m.value) for m in history] == [(r["experience"] + 1, value(r)) for r in rows]
+
+
+@pytest.fixture(scope="module")
+def sqlite(tmp_path_factory):
+    """A home with one command made twice, and its MLflow store."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    site, uri = Site(str(folder / "home")), f"sqlite:///{folder}/mlflow.db"
+    first, second = made(site, uri), made(site, uri)
+    assert first.undelivered == second.undelivered == ""
+    return site, uri
+
+
+def test_a_parent_for_the_command_and_a_child_for_each_run(sqlite):
+    site, uri = sqlite
+    client, parents, children = told(uri)
+    assert len(parents) == 1 and set(children) == {"naive", "rehearsal(20)"}
+    assert parents[0].info.status == "FINISHED"
+    assert parents[0].data.tags["mlflow.source.name"] == COMMAND.line
+    for run in COMMAND.runs:
+        child = children[run.strategy]
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert child.data.params == {k: str(v) for k, v in run.row().items()}
+        assert_mirrors(client, child, Journal(site.folder(run)))
+        dataset = child.inputs.dataset_inputs[0].dataset
+        assert dataset.name == "digits" and len(dataset.digest) == 16
+
+
+def test_pictures_and_report_are_artifacts(sqlite):
+    client, parents, children = told(sqlite[1])
+
+    def held(id, path=None):
+        return {a.path for a in client.list_artifacts(id, path)}
+
+    assert held(parents[0].info.run_id) == {"figures", "report.html", "runs.csv"}
+    assert held(children["naive"].info.run_id, "figures") == {
+        "figures/accuracy_matrix.png",
+        "figures/accuracy_over_stream.png",
+    }
+
+
+def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
+    from perdure.platform.execute import forget
+
+    site, uri = sqlite
+    command = Command.grid(["naive"], [5], plan=Plan(1, 64))
+    made(site, uri, command)
+    forget(command.runs[0], site)
+    time.sleep(0.002)
+    made(site, uri, command)
+    client = mlflow_tracker._client(uri)
+    experiment = client.get_experiment_by_name("perdure").experiment_id
+    found = client.search_runs([experiment], filter_string=f"tags.`perdure.run` = '{command.runs[0].id}'")
+    assert len(found) == 2
+    for child in found:
+        assert [m.step for m in client.get_metric_history(child.info.run_id, "accuracy")] == [1, 2, 3, 4, 5]
+
+
+def test_a_store_that_was_emptied_is_filled_again(site, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    made(site, uri)
+    (tmp_path / "mlflow.db").unlink()
+    made(site, uri)
+    client, parents, children = told(uri)
+    assert len(parents) == 1 and len(children) == 2
+    assert_mirrors(client, children["naive"], Journal(site.folder(COMMAND.runs[0])))
+
+
+@contextmanager
+def server(folder: Path, port: int):
+    words = ["-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", str(folder / "artifacts")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    process = subprocess.Popen(
+        [sys.executable, *words, *stores], env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, **quiet
+    )
+    try:
+        _await(f"http://127.0.0.1:{port}/health")
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _await(url: str, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            assert time.monotonic() < end, f"{url} did not answer within {seconds} s"
+            time.sleep(0.3)
+
+
+def _port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
+    """The server dies while runs are made. They end, and the next command delivers what it missed."""
+    port = _port()
+    uri = f"http://127.0.0.1:{port}"
+    running = server(tmp_path, port)
+    running.__enter__()
+
+    class Dying(InProcess):
+        def map(self, runs):
+            for event in super().map(runs):
+                yield event
+                if isinstance(event, Finished) and event.run == COMMAND.runs[0].id:
+                    running.__exit__(None, None, None)
+
+    first = made(site, uri, executor=Dying, patience=2.0)
+    assert [o.status for o in first.outcomes] == ["finished", "finished"]
+    assert "is away" in first.undelivered and "the next command delivers what it lacks" in first.undelivered
+    assert capfd.readouterr().out == ""
+    with server(tmp_path, port):
+        other = Command.grid(["naive"], [7], plan=Plan(1, 64))
+        assert made(site, uri, other, patience=60.0).undelivered == ""
+        client = mlflow_tracker._client(uri)
+        experiment = client.get_experiment_by_name("perdure").experiment_id
+        parents = client.search_runs([experiment], filter_string="tags.`perdure.command` LIKE '%'")
+        mine = next(p for p in parents if p.data.tags["perdure.command"] == COMMAND.id)
+        asked = f"tags.`mlflow.parentRunId` = '{mine.info.run_id}'"
+        children = client.search_runs([mine.info.experiment_id], filter_string=asked)
+        assert {c.data.params["strategy"]: c.info.status for c in children} == dict.fromkeys(
+            ("naive", "rehearsal(20)"), "FINISHED"
+        )
+        for child in children:
+            run = next(r for r in COMMAND.runs if r.strategy == child.data.params["strategy"])
+            assert_mirrors(client, child, Journal(site.folder(run)))
+        page, _ = look(f"{uri}/#/experiments/{mine.info.experiment_id}/runs", tmp_path, patience=60_000)
+        assert "2 on split(digits)" in page  # the parent, by its name, on MLflow's own page
+
+
+KILLED = """
+import os, signal, sys
+from contextlib import closing
+from dataclasses import replace
+from perdure.platform.command import Command
+from perdure.platform.conduct import conduct
+from perdure.platform.executor import InProcess
+from perdure.platform.mlflow_tracker import MLflow
+from perdure.platform.site import Site
+from perdure.strategies.loop import Plan
+import time
+
+class Killed(InProcess):
+    def map(self, runs):
+        for n, event in enumerate(super().map(runs)):
+            yield event
+            if n == 3:
+                while not any(child["rows"] for child in list(tracker._mirror.known["runs"].values())):
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+site = Site(sys.argv[1])
+tracker = MLflow(site, sys.argv[2])
+conduct(Command.grid(["naive"], [3], plan=Plan(1, 64)), site, lambda: Killed(site), tracker)
+"""
+
+
+def test_runs_of_a_killed_process_do_not_stay_running(site, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    words = [sys.executable, "-W", "ignore", "-c", KILLED, site.home, uri]
+    died = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    _, parents, children = told(uri)
+    assert parents[0].info.status == children["naive"].info.status == "RUNNING"
+    made(site, uri, Command.grid(["ewc"], [3], plan=Plan(1, 64)))
+    _, parents, children = told(uri)
+    ends = {p.data.tags["perdure.command"]: p.info.status for p in parents}
+    killed = Command.grid(["naive"], [3], plan=Plan(1, 64))
+    assert ends[killed.id] == children["naive"].info.status == "KILLED"
+    made(site, uri, killed)  # and gone on with
+    client, _, children = told(uri)
+    assert children["naive"].info.status == "FINISHED"
+    assert_mirrors(client, children["naive"], Journal(site.folder(killed.runs[0])))
+
+
+def test_a_password_in_the_uri_is_not_shown():
+    assert _shown("postgresql://me:secret@host/db") == "postgresql://host/db"
+    assert _shown("sqlite:////tmp/m.db") == "sqlite:////tmp/m.db"
