@@ -173,7 +173,8 @@ class _Mirror:
                 self.known["ended"] = False
         if self.known["parent"] is None:
             tags = {"perdure.command": self.command.id, "mlflow.source.name": self.command.line or "perdure"}
-            name = f"{len(self.command.strategies)} on {self.command.runs[0].stream}"
+            count = len(self.command.strategies)
+            name = f"{count} {'strategy' if count == 1 else 'strategies'} on {self.command.runs[0].stream}"
             self.known["parent"] = self._found_or_made(name, tags, int(time.time() * 1000))
             self.keep()
 

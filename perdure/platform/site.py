@@ -14,9 +14,18 @@ class Site:
     every_seconds: float | None = 60.0  # between checkpoints inside an experience
     every_steps: int | None = None  # the same, in steps
 
+    def __post_init__(self):
+        """Paths are this process's: actors are at work in other folders."""
+        object.__setattr__(self, "home", _absolute(self.home))
+        object.__setattr__(self, "plugins", tuple(map(_absolute, self.plugins)))
+
     @property
     def runs(self) -> Path:
-        return Path(self.home).expanduser().absolute() / "runs"
+        return Path(self.home) / "runs"
 
     def folder(self, run: Run) -> Path:
         return self.runs / run.id
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

@@ -72,10 +72,11 @@ class ExecutorSuite:
     def test_a_run_that_fails_leaves_the_others_alone(self, tmp_path):
         wild, lost = replace(RUN, optimizer="sgd(1e30)"), replace(RUN, stream="split(arrays('nowhere.npz'))")
         site = Site(str(tmp_path))
-        ends = {e.run: e for e in self.events(site, wild, lost, RUN) if isinstance(e, Finished | Failed)}
-        assert ends[RUN.id] == Finished(RUN.id, False)
-        assert ends[wild.id].kind == "diverged" and "experience 0, epoch 0" in ends[wild.id].message
-        assert ends[lost.id].kind == "user" and "nowhere.npz was not found" in ends[lost.id].message
+        events = self.events(site, wild, lost, RUN)
+        assert [e for e in events if isinstance(e, Finished)] == [Finished(RUN.id, False)]
+        failed = {e.run: e for e in events if isinstance(e, Failed)}
+        assert failed[wild.id].kind == "diverged" and "experience 0, epoch 0" in failed[wild.id].message
+        assert failed[lost.id].kind == "user" and "nowhere.npz was not found" in failed[lost.id].message
 
     def test_nothing_to_do_is_done_at_once(self, tmp_path):
         assert self.events(Site(str(tmp_path))) == []

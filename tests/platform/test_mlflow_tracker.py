@@ -2,11 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from perdure.platform.site import Site
 from perdure.strategies.loop import Plan
 
 from ..browser import look
+from ..servers import answers, free_port
 
 COMMAND = replace(Command.grid(["naive", "rehearsal(20)"], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
 
@@ -131,7 +130,7 @@ def server(folder: Path, port: int):
         [sys.executable, *words, *stores], env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, **quiet
     )
     try:
-        _await(f"http://127.0.0.1:{port}/health")
+        answers(f"http://127.0.0.1:{port}/health")
         yield
     finally:
         with suppress(ProcessLookupError):
@@ -139,27 +138,9 @@ def server(folder: Path, port: int):
         process.wait()
 
 
-def _await(url: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                assert answer.status == 200
-                return
-        except OSError:
-            assert time.monotonic() < end, f"{url} did not answer within {seconds} s"
-            time.sleep(0.3)
-
-
-def _port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
     """The server dies while runs are made. They end, and the next command delivers what it missed."""
-    port = _port()
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     running = server(tmp_path, port)
     running.__enter__()
@@ -191,7 +172,7 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
             run = next(r for r in COMMAND.runs if r.strategy == child.data.params["strategy"])
             assert_mirrors(client, child, Journal(site.folder(run)))
         page, _ = look(f"{uri}/#/experiments/{mine.info.experiment_id}/runs", tmp_path, patience=60_000)
-        assert "2 on split(digits)" in page  # the parent, by its name, on MLflow's own page
+        assert "2 strategies on split(digits)" in page  # the parent, by its name, on MLflow's own page
 
 
 KILLED = """

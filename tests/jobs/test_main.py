@@ -1,0 +1,258 @@
+"""The command line as its users meet it."""
+
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from perdure.jobs import main, options
+from perdure.platform import api
+
+from ..servers import answers
+
+QUICK = ["--epochs", "1", "--here", "--no-tracking"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def perdure(*words: str):
+    return CliRunner().invoke(main.app, [*words], env={"COLUMNS": "140"})
+
+
+def refused(*words: str) -> str:
+    """What is said; nothing but a message, and code 2."""
+    told = perdure(*words)
+    assert told.exit_code == 2, told.output
+    assert "Traceback" not in told.output and told.stdout == ""
+    return " ".join(told.stderr.replace("│", " ").split())
+
+
+def test_compare_prints_a_table_a_report_and_what_to_do_next(folder):
+    told = perdure("compare", "naive", "rehearsal(50)", "--seeds", "2", *QUICK)
+    assert told.exit_code == 0, told.output
+    lines = told.stdout.splitlines()
+    assert any(line.split()[:1] == ["strategy"] for line in lines)
+    assert {line.split()[0] for line in lines if "±" in line} == {"naive", "rehearsal(50)"}
+    report = Path(next(line for line in lines if line.startswith("report: ")).removeprefix("report: "))
+    assert report.is_relative_to(folder) and report.read_text().count("<svg") == 3
+    assert lines[-1] == "next:   perdure ui"
+    assert "[4/4] rehearsal(50) seed 1: accuracy" in told.stderr
+    assert "\x1b" not in told.output
+
+
+def test_json_is_all_that_standard_output_holds():
+    told = perdure("compare", "naive", "--seeds", "3,5", "--json", *QUICK)
+    known = json.loads(told.stdout)
+    assert [run["seed"] for run in known["runs"]] == [3, 5]
+    assert known["league"][0]["strategy"] == "naive" and known["league"][0]["forward_transfer"]["mean"] is None
+    assert len(known["runs"][0]["matrix"]) == 5
+    assert known["command"].endswith("--seeds 3,5,")
+
+
+def test_typed_again_it_is_known_already():
+    perdure("run", "naive", *QUICK)
+    told = perdure("run", "naive", *QUICK)
+    assert "known from before" in told.stderr and told.exit_code == 0
+    told = perdure("run", "naive", "--again", *QUICK)
+    assert "known from before" not in told.stderr and told.exit_code == 0
+
+
+def test_the_line_that_is_told_makes_the_same_runs():
+    import shlex
+
+    known = json.loads(
+        perdure("compare", "ewc(3)", "naive", "--seeds", "2", "--json", "--steps", "4", *QUICK[2:]).stdout
+    )
+    words = shlex.split(known["command"])[1:]
+    told = perdure(*words, "--json", *QUICK[2:])
+    assert told.stderr.count("known from before") == 4
+    assert [r["id"] for r in json.loads(told.stdout)["runs"]] == [r["id"] for r in known["runs"]]
+
+
+def test_a_run_that_fails_is_code_1_and_says_why():
+    told = perdure("compare", "naive", "--optimizer", "sgd(1e30)", *QUICK)
+    assert told.exit_code == 1
+    assert "failed: naive seed 0: the loss became" in told.stdout and "Traceback" not in told.output
+
+
+def test_show_tells_of_a_run():
+    known = json.loads(perdure("run", "rehearsal(50)", "--json", *QUICK).stdout)["runs"][0]
+    told = perdure("show", known["id"][:8])
+    assert told.exit_code == 0
+    assert "rehearsal(50)" in told.stdout and "finished" in told.stdout and "perdure run 'rehearsal(50)'" in told.stdout
+    assert json.loads(perdure("show", known["id"], "--json").stdout) == known
+
+
+def test_list_has_every_name_with_parameters_and_paper():
+    told = perdure("list")
+    for text in (
+        "split(dataset, experiences=5",
+        "fashion_mnist",
+        "ewc(strength=100",
+        "arXiv:1612.00796",
+        "resnet18(width",
+    ):
+        assert text in told.stdout
+    known = json.loads(perdure("list", "--json").stdout)
+    assert {e["name"] for e in known["strategies"]} >= {"naive", "joint", "cumulative", "rehearsal", "ewc", "lwf"}
+    assert all(e["about"] for group in known.values() for e in group)
+    assert [list(group) for group in [json.loads(perdure("list", "ewc", "--json").stdout)]] == [["strategies"]]
+    assert "did you mean 'ewc'" in refused("list", "ewq")
+
+
+def test_a_recipe_holds_arguments_and_the_line_goes_before_it(folder):
+    Path("mine.yaml").write_text(
+        "strategies: [naive, 'rehearsal(50)']\nseeds: [4]\nepochs: 1\nhere: true\ntracking: false\n"
+    )
+    known = json.loads(perdure("compare", "--recipe", "mine.yaml", "seeds=2", "--json").stdout)
+    assert [(r["strategy"], r["seed"], r["epochs"]) for r in known["runs"]] == [
+        ("naive", 0, 1), ("rehearsal(50)", 0, 1), ("naive", 1, 1), ("rehearsal(50)", 1, 1),
+    ]  # fmt: skip
+    known = json.loads(perdure("compare", "ewc", "--recipe=mine.yaml", "--json").stdout)
+    assert [(r["strategy"], r["seed"]) for r in known["runs"]] == [("ewc", 4)]
+    known = json.loads(perdure("run", "epochs=1", "here=true", "tracking=no", "on=rotated(digits, 2)", "--json").stdout)
+    assert known["runs"][0]["stream"] == "rotated(digits, tasks=2)"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compare", "rehersal(5)"], "unknown name 'rehersal', did you mean 'rehearsal'?"),
+        (["compare", "rehearsal(5"], "not readable"),
+        (["run", "ewc(strenght=3)"], "ewc has no argument 'strenght', did you mean 'strength'?"),
+        (["run", "--on", "split(digits, 11)"], "experiences must be at most 10, the classes of the data, got 11"),
+        (["run", "--on", "digits"], "expected a stream such as split(digits)"),
+        (["run", "--on", "split(images('nowhere'))"], "nowhere was not found"),
+        (["run", "--model", "mlp(0)"], "widths must be at least 1"),
+        (["run", "--optimizer", "adam(-1)"], "lr must be above 0"),
+        (["run", "--epochs", "0"], "epochs must be at least 1"),
+        (["run", "--epochs", "many"], "Invalid value for '--epochs'"),
+        (["compare", "--seeds", "a"], "expected a number of seeds"),
+        (["compare", "--seeds", "0"], "expected a strategy and a seed at least"),
+        (["compare", "sed=3"], "no argument 'sed', did you mean 'seeds'?"),
+        (["compare", "--recipe", "nowhere.yaml"], "the recipe nowhere.yaml cannot be read"),
+        (["compare", "--slots", "0"], "expected 1 or more, got 0"),
+        (["run", "--plugin", "nowhere.py"], "no plugin at nowhere.py"),
+        (["show", "123"], "expected the id of one run"),
+        (["resume"], "no command in perdure-runs to go on with"),
+        (["resume", "123"], "expected the id of one run"),
+        (["ui"], "nothing has been tracked"),
+        (["ui", "--tracking-uri", "http://127.0.0.1:1"], "is a server already"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_a_mistake_is_told_in_words(words, said):
+    assert said in refused(*words, *([] if words[0] not in ("run", "compare") else ["--no-tracking"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("- a", "expected the recipe"), ("a: [", "is not YAML"), ("sed: 1", "did you mean")]
+)
+def test_a_recipe_that_is_none_is_refused(text, said):
+    Path("mine.yaml").write_text(text)
+    assert said in refused("run", "--recipe", "mine.yaml")
+
+
+def test_python_and_the_command_line_have_the_same_defaults():
+    shell = inspect.signature(main.compare).parameters
+    for name, value in inspect.signature(api.compare).parameters.items():
+        if name in shell and name not in ("strategies", "seeds"):
+            assert shell[name].default == value.default, name
+    own = inspect.signature(api.How).parameters
+    for name in set(own) & set(shell) - {"plugins"}:
+        assert shell[name].default == own[name].default, name
+    python = inspect.signature(api.compare).parameters
+    assert tuple(options.DEMO) == python["strategies"].default and options.seeds(shell["seeds"].default) == [0, 1, 2]
+    for name, value in inspect.signature(main.run).parameters.items():
+        if name in shell and name != "here":
+            assert value.default == shell[name].default, name
+
+
+def test_help_brings_no_torch_and_shows_examples():
+    code = "import sys, perdure.jobs.main; print({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
+    assert 'naive "rehearsal(500)" "rehearsal(500) + ewc(100)"' in " ".join(perdure("compare", "--help").stdout.split())
+
+
+def test_version_names_what_it_runs_on():
+    assert [line.split()[0] for line in perdure("version").stdout.splitlines()] == [
+        "perdure", "python", "torch", "ray", "mlflow",
+    ]  # fmt: skip
+
+
+def test_ctrl_c_stops_cleanly_and_resume_goes_on(folder):
+    """The command in a process group of its own, interrupted as a terminal does it."""
+    program = [sys.executable, "-W", "ignore", "-c", "from perdure.jobs.main import main; main()"]
+    words = ["compare", "naive", "--seeds", "2", "--epochs", "120", "--save-every", "0.2", "--here", "--no-tracking"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    running = subprocess.Popen([*program, *words], **pipes)
+    end = time.monotonic() + 60
+    while not list(folder.glob("perdure-runs/runs/*/checkpoint-*")):
+        assert time.monotonic() < end and running.poll() is None
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "stopped; go on with: perdure resume" in out and "Traceback" not in err
+    told = perdure("resume")
+    assert told.exit_code == 0, told.output
+    assert "goes on from its checkpoint (attempt 2)" in told.stderr and "[2/2] naive seed 1" in told.stderr
+
+
+def test_ui_serves_mlflow_on_loopback_until_it_is_interrupted(folder):
+    perdure("run", "naive", "--epochs", "1")
+    program = [sys.executable, "-W", "ignore", "-c", "from perdure.jobs.main import main; main()", "ui"]
+    with socket.socket() as taken:  # the port that is asked for
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
+        running = subprocess.Popen([*program, "--port", str(port)], **pipes)
+        assert running.stdout
+        url = next(word for word in running.stdout.readline().split() if word.startswith("http://127.0.0.1:"))
+        assert url != f"http://127.0.0.1:{port}"
+    try:
+        answers(f"{url}/health")
+    finally:
+        os.killpg(running.pid, signal.SIGINT)
+        running.communicate(timeout=60)
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{url}/health", timeout=5)
+
+
+def test_a_terminal_sees_a_bar_for_every_strategy():
+    from rich.console import Console
+
+    from perdure.jobs.watch import Lines, Live, watch
+    from perdure.platform.command import Command
+    from perdure.platform.events import Failed, Finished, Lost, Reached, Started
+
+    command = Command.grid(["naive", "ewc"], [0, 1])
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    first, second = command.runs[0].id, command.runs[1].id
+    assert isinstance(watch(command, console), Live)
+    assert isinstance(watch(command, Console(file=StringIO())), Lines)
+    with watch(command, console) as shown:
+        shown(Started(first, 1, "here:1", False, 5))
+        shown(Reached(first, {"experience": 0, "accuracy": [0.5, 0.0]}, 1.0))
+        shown(Lost(first, "its actor died"))
+        shown(Finished(first, False))
+        shown(Failed(second, "diverged", "the loss became nan"))
+    seen = screen.getvalue()
+    for text in ("naive", "ewc", "50.0 %", "1/2", "its actor died; another actor goes on with it", "loss became nan"):
+        assert text in seen

@@ -1,0 +1,85 @@
+"""The same from Python."""
+
+from pathlib import Path
+
+import pytest
+
+import perdure
+from perdure.platform import api
+from perdure.platform.command import Busy, Command
+from perdure.platform.conduct import conduct
+from perdure.platform.executor import InProcess
+from perdure.platform.fleet import Fleet
+from perdure.platform.site import Site
+from perdure.platform.tracker import Untracked
+from perdure.strategies.ewc import EWC
+from perdure.strategies.loop import Plan
+from perdure.strategies.rehearsal import Rehearsal
+from perdure.streams.digits import Digits
+from perdure.streams.split import ClassSplit
+
+
+def test_strategies_and_streams_may_be_objects(tmp_path):
+    how = {"epochs": 1, "home": str(tmp_path), "here": True, "tracking": False}
+    by_object = perdure.compare([Rehearsal(50) + EWC(3)], ClassSplit(Digits(), 2), seeds=[4], **how)
+    by_text = perdure.compare(["rehearsal(50) + ewc(3)"], on="split(digits, 2)", seeds=[4], **how)
+    assert by_object.outcomes == by_text.outcomes
+    assert by_object.outcomes[0].run.seed == 4
+    frame = by_object.frame()
+    assert len(frame) == 1 and 0 <= frame["accuracy"][0] <= 1
+    assert list(by_object.matrices) == ["rehearsal(50) + ewc(3)"] and set(by_object.figures()) > {"curves"}
+    assert Path(by_object.report).read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_comparison_on_the_fleet_tracked_in_mlflow(tmp_path, monkeypatch):
+    """The main job whole, as `perdure compare` does it."""
+    monkeypatch.chdir(tmp_path)
+    result = perdure.compare(["naive", "rehearsal(100)"], seeds=2, epochs=5)
+    assert not result.failed and not result.stopped and not result.undelivered
+    league = {s.strategy: s.accuracy.mean for s in result.league}
+    assert league["rehearsal(100)"] > 0.5 > 0.3 > league["naive"]
+    assert (tmp_path / "mlflow.db").exists() and (tmp_path / "perdure-runs").is_dir()
+
+
+def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(Fleet, "__post_init__", lambda self: pytest.fail("nothing was to be started"))
+    wrong = (
+        {"on": "split(arrays('nowhere.npz'))"},
+        {"strategies": ["nope"]},
+        {"model": "nope"},
+        {"on": "rotated(digits, 0)"},
+    )
+    for asked in wrong:
+        with pytest.raises((ValueError, FileNotFoundError)):
+            perdure.compare(**{"strategies": ["naive"], "home": str(tmp_path), "tracking": False, **asked})
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_do_not_share_a_command(tmp_path):
+    site = Site(str(tmp_path))
+    command = Command.grid(["naive"], [0], plan=Plan(1, 64))
+    with command.held(site.home), pytest.raises(Busy, match=r"process \d+ is at work on this already"):
+        conduct(command, site, lambda: InProcess(site), Untracked())
+
+
+def test_resume_finds_a_command_or_a_run(tmp_path):
+    how = {"epochs": 1, "home": str(tmp_path), "here": True, "tracking": False}
+    made = perdure.compare(["naive"], seeds=2, **how)
+    again = perdure.resume(home=str(tmp_path))
+    assert [o.run.id for o in again.outcomes] == [o.run.id for o in made.outcomes]
+    one = perdure.resume(made.outcomes[1].run.id[:10], home=str(tmp_path), here=True, tracking=False)
+    assert [o.run.seed for o in one.outcomes] == [1]
+    assert api.outcome(made.outcomes[0].run.id, str(tmp_path)).status == "finished"
+
+
+def test_a_tracking_password_is_not_written_down(tmp_path):
+    command = Command.grid(["naive"], [0], plan=Plan(1, 64))
+    how = api.How(home=str(tmp_path), here=True, tracking_uri="postgresql://me:secret@127.0.0.1:1/db", tracking=False)
+    api.make(command, how)
+    assert all(b"secret" not in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_unknown_names_of_the_package_are_refused():
+    with pytest.raises(AttributeError, match="it has __version__, compare, register, resume"):
+        perdure.train  # noqa: B018
