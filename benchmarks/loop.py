@@ -75,6 +75,7 @@ def bare(stream: Stream) -> None:
 def avalanche(benchmark, text: str) -> None:
     from avalanche.training.supervised import EWC, Naive, Replay
 
+    warnings.simplefilter("ignore")  # its import has set other filters
     torch.manual_seed(0)
     net = _net()
     common = {"train_mb_size": 128, "train_epochs": 1, "eval_mb_size": 512, "evaluator": None}

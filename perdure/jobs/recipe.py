@@ -51,7 +51,7 @@ def _read(path: str) -> dict[str, Any]:
         raise typer.BadParameter(f"the recipe {path} is not YAML: {e}") from None
     if not isinstance(held, dict):
         raise typer.BadParameter(f"expected the recipe {path} to hold lines as 'seeds: 5', got {type(held).__name__}")
-    return held
+    return {"on" if key is True else key: value for key, value in held.items()}  # to YAML 1.1 the key `on` is a yes
 
 
 def _known(key: Any, names: set[str]) -> str:

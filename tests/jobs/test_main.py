@@ -116,12 +116,14 @@ def test_list_has_every_name_with_parameters_and_paper():
 
 def test_a_recipe_holds_arguments_and_the_line_goes_before_it(folder):
     Path("mine.yaml").write_text(
-        "strategies: [naive, 'rehearsal(50)']\nseeds: [4]\nepochs: 1\nhere: true\ntracking: false\n"
+        "strategies: [naive, 'rehearsal(50)']\non: split(digits, 2)\nseeds: [4]\n"
+        "epochs: 1\nhere: true\ntracking: false\n"
     )
     known = json.loads(perdure("compare", "--recipe", "mine.yaml", "seeds=2", "--json").stdout)
     assert [(r["strategy"], r["seed"], r["epochs"]) for r in known["runs"]] == [
         ("naive", 0, 1), ("rehearsal(50)", 0, 1), ("naive", 1, 1), ("rehearsal(50)", 1, 1),
     ]  # fmt: skip
+    assert {r["stream"] for r in known["runs"]} == {"split(digits, experiences=2)"}
     known = json.loads(perdure("compare", "ewc", "--recipe=mine.yaml", "--json").stdout)
     assert [(r["strategy"], r["seed"]) for r in known["runs"]] == [("ewc", 4)]
     known = json.loads(perdure("run", "epochs=1", "here=true", "tracking=no", "on=rotated(digits, 2)", "--json").stdout)

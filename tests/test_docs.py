@@ -1,0 +1,102 @@
+"""Every example of README, docs and examples runs, and every link leads somewhere."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from perdure.jobs import main
+from perdure.strategies.names import STRATEGIES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# How a line that needs a cluster, a GPU, data that nobody has here or many minutes is brought to this machine: what it
+# says is kept, of how much and where only as much as fits.
+SMALLER = ["--steps", "2", "--here", "--no-tracking"]
+
+
+def shell_lines():
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.S):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["perdure"]:
+                    yield pytest.param(words[1:], id=" ".join(words))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with what the examples speak of."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for kind in ("cat", "dog", "fox", "hen"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for n in range(10):
+            pixels = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{n}.png")
+    np.savez(tmp_path / "data.npz", x=rng.random((80, 5), dtype=np.float32), y=np.arange(80) % 4)
+    rows = [f"{n % 7},{n % 5},{'up' if n % 3 else 'down'},{n % 2}" for n in range(60)]
+    (tmp_path / "log.csv").write_text("\n".join(["heat,load,state,month", *rows]))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fitted(words: list[str]) -> list[str]:
+    """`words` as this machine can run them in a moment."""
+    dropped = ("--address", "--home", "--tracking-uri", "--device", "--gpus-per-run", "--seeds")
+    kept = [w for w, before in zip(words, ["", *words], strict=False) if w not in dropped and before not in dropped]
+    return [*kept, *SMALLER, *(["--seeds", "1"] if words[0] == "compare" else [])]
+
+
+@pytest.mark.parametrize("words", list(shell_lines()))
+def test_a_line_of_the_docs_runs(words, folder):
+    if words[0] in ("run", "compare"):
+        words = fitted(words)
+    elif words[0] in ("resume", "ui"):  # they are run in jobs/test_main; here it is their words that must be right
+        words = [*words, "--help"]
+    told = CliRunner().invoke(main.app, words)
+    assert told.exit_code == 0, told.output
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda p: p.name)
+def test_python_of_the_docs_runs(page, folder):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+        exec(compile(block, page.name, "exec"), {"__name__": page.name})
+    assert (folder / "curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_python_example_runs(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare.py"])
+    runpy.run_path(str(ROOT / "examples" / "compare.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "joint" in told and "report.html" in told
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_reference_has_a_row_for_every_strategy():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    own = [name for name, cls in STRATEGIES.items() if cls.__module__.startswith("perdure.strategies")]
+    assert [name for name in own if f"| `{name}` |" not in text] == []
+
+
+def test_make_targets_of_the_docs_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for page in PAGES:
+        for target in re.findall(r"`?make ([a-z]+)\b", page.read_text()):
+            if target not in ("and", "it", "a"):
+                assert re.search(rf"^{target}:", makefile, flags=re.M), target
