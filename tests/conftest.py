@@ -1,5 +1,9 @@
+import sys
+
 import pytest
 import torch
+
+from perdure.strategies.names import STRATEGIES
 
 torch.set_num_threads(1)
 
@@ -12,3 +16,15 @@ def cluster():
     assert cluster.connect()
     yield
     cluster.disconnect()
+
+
+@pytest.fixture(autouse=True)
+def known_names():
+    """What a test registers is forgotten after it."""
+    strategies, modules = dict(STRATEGIES), set(sys.modules)
+    yield
+    STRATEGIES.clear()
+    STRATEGIES.update(strategies)
+    for name in set(sys.modules) - modules:
+        if name.startswith("perdure_plugin_"):
+            del sys.modules[name]

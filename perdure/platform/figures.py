@@ -20,8 +20,8 @@ def curves(matrices: Mapping[str, Sequence[Matrix]]) -> Any:
         length = min(map(len, seeds))
         points = [Interval.of([100 * average_accuracy(m[: i + 1]) for m in seeds]) for i in range(length)]
         x, y, half = range(1, length + 1), [p.mean for p in points], [p.half for p in points]
-        colour = COLOURS[n % len(COLOURS)]
-        axes.plot(x, y, color=colour, marker=MARKERS[n % len(MARKERS)], markersize=5, label=name, linewidth=1.8, clip_on=False)
+        colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
+        axes.plot(x, y, color=colour, marker=marker, markersize=5, label=name, linewidth=1.8, clip_on=False)
         low, high = ([m + s * h for m, h in zip(y, half, strict=True)] for s in (-1, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="experiences learned", ylabel="accuracy on all met so far (%)", ylim=(0, 100))
