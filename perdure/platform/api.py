@@ -20,7 +20,7 @@ from .executor import Data, Executor, InProcess
 from .journal import Journal
 from .results import Comparison, Outcome
 from .run import Run
-from .site import Site
+from .site import Site, absolute
 from .tracker import Tracker, Untracked
 
 
@@ -40,8 +40,15 @@ class How:
     tracking: bool = True  # mirror everything in MLflow
     tracking_uri: str | None = None  # $MLFLOW_TRACKING_URI, or mlflow.db in the working folder, by default
 
-    def site(self) -> Site:
-        return Site(self.home, self.data, self.plugins, self.save_every)
+    def settled(self) -> "How":
+        """The same for whoever reads it in another folder: paths in full, and where tracking goes."""
+        uri = self.tracking_uri
+        if self.tracking and uri is None:
+            from .mlflow_tracker import default_uri
+
+            uri = default_uri()
+        files, data = tuple(map(absolute, self.plugins)), self.data and absolute(self.data)
+        return replace(self, home=absolute(self.home), data=data, plugins=files, tracking_uri=uri)
 
 
 def compare(
@@ -86,13 +93,14 @@ def compare(
         raise ValueError("expected a strategy and a seed at least")
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan}
     asked = Command.grid(texts, chosen, **common, threads=threads, device=device)
-    line = commands.line(asked.strategies, asked.runs[0], list(chosen))
+    line = commands.line(asked.strategies, asked.runs[0], list(chosen), asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch)
 
 
 def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Comparison:
     """Make the runs of a command, or go on with them."""
-    site = how.site()
+    how = how.settled()
+    site = Site(how.home, how.data, how.plugins, how.save_every)
     if again:
         with command.held(how.home):
             for run in command.runs:
@@ -101,8 +109,9 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody)
     check(command, site, data)
     kept = asdict(how)
     if how.tracking_uri and "@" in how.tracking_uri:
-        del kept["tracking_uri"]  # it may hold a password
-    return conduct(replace(command, how=kept), site, lambda: _executor(command, how, data), _tracker(how), watch)
+        kept["tracking_uri"] = None  # it may hold a password
+    kept_command = replace(command, how=kept)
+    return conduct(kept_command, site, lambda: _executor(command, how, site, data), _tracker(how, site), watch)
 
 
 def resume(id: str | None = None, home: str = "perdure-runs", watch: Watch = nobody, **other: Any) -> Comparison:
@@ -143,18 +152,18 @@ def outcome(id: str, home: str = "perdure-runs") -> Outcome:
     return Outcome.of(run, site, "stopped")
 
 
-def _executor(command: Command, how: How, data: Data) -> Executor:
+def _executor(command: Command, how: How, site: Site, data: Data) -> Executor:
     if how.here:
-        return InProcess(how.site(), data)
+        return InProcess(site, data)
     from .fleet import Fleet
 
     gpus = how.gpus_per_run or float(any(run.device.startswith("cuda") for run in command.runs))
-    return Fleet(how.site(), how.slots, gpus, how.address, how.silence, data=data)
+    return Fleet(site, how.slots, gpus, how.address, how.silence, data=data)
 
 
-def _tracker(how: How) -> Tracker:
-    if not how.tracking:
+def _tracker(how: How, site: Site) -> Tracker:
+    if not how.tracking or how.tracking_uri is None:
         return Untracked()
-    from .mlflow_tracker import MLflow, default_uri
+    from .mlflow_tracker import MLflow
 
-    return MLflow(how.site(), how.tracking_uri or default_uri())
+    return MLflow(site, how.tracking_uri)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,7 +97,7 @@ def settings(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "command.json").read_text())["how"]
 
 
-def line(strategies: Sequence[str], run: Run, seeds: Sequence[int]) -> str:
+def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping[str, Any] | None = None) -> str:
     """What to type for runs like `run`, of these strategies from these seeds, with every setting that counts."""
     parts = ["--on", run.stream, "--model", run.model, "--optimizer", run.optimizer]
     plan = {k: v for k, v in asdict(run.plan).items() if v is not None}
@@ -106,6 +106,8 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int]) -> str:
     others = {k: v for k in ("threads", "device") if (v := getattr(run, k)) != getattr(Run(), k)}
     for name, value in (plan | others).items():
         parts += [f"--{name.replace('_', '-')}", str(value)]
+    parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
+    parts += ["--data", how["data"]] if how and how.get("data") else []
     if len(strategies) == len(seeds) == 1:
         return shlex.join(["perdure", "run", *strategies, *parts, "--seed", str(seeds[0])])
     counted = list(seeds) == list(range(len(seeds)))

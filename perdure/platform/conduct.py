@@ -67,7 +67,7 @@ def conduct(
             stopped = True
         outcomes = [_outcome(run, site, ends.get(run.id)) for run in command.runs]
         path = command.folder(site.home) / "report.html"
-        comparison = Comparison(outcomes, command.line, str(path), stopped)
+        comparison = Comparison(outcomes, command.line, str(path), stopped, how=command.how)
         write_report(comparison, path)
         return replace(comparison, undelivered=tracker.end(comparison))
 

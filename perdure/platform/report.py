@@ -49,7 +49,7 @@ def again(comparison: Comparison) -> dict[str, str]:
     groups: dict[str, list] = {}
     for outcome in comparison.outcomes:
         groups.setdefault(outcome.run.strategy, []).append(outcome.run)
-    return {s: line([s], runs[0], [run.seed for run in runs]) for s, runs in groups.items()}
+    return {s: line([s], runs[0], [run.seed for run in runs], comparison.how) for s, runs in groups.items()}
 
 
 def percent(value: Interval) -> str:

@@ -1,7 +1,7 @@
 """What a set of runs came to: a league table, matrices and curves, read from their journals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
 from typing import Any
 
@@ -74,6 +74,7 @@ class Comparison:
     report: str = ""  # path of the HTML report
     stopped: bool = False  # whether it was interrupted
     undelivered: str = ""  # why the tracker has not got everything yet
+    how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
 
     def by_strategy(self) -> dict[str, list[Outcome]]:
         """Finished runs, strategies in the order in which they were asked for."""

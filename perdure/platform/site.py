@@ -16,8 +16,8 @@ class Site:
 
     def __post_init__(self):
         """Paths are this process's: actors are at work in other folders."""
-        object.__setattr__(self, "home", _absolute(self.home))
-        object.__setattr__(self, "plugins", tuple(map(_absolute, self.plugins)))
+        object.__setattr__(self, "home", absolute(self.home))
+        object.__setattr__(self, "plugins", tuple(map(absolute, self.plugins)))
 
     @property
     def runs(self) -> Path:
@@ -27,5 +27,5 @@ class Site:
         return self.runs / run.id
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())

@@ -10,6 +10,7 @@ from perdure.platform.command import Busy, Command
 from perdure.platform.conduct import conduct
 from perdure.platform.executor import InProcess
 from perdure.platform.fleet import Fleet
+from perdure.platform.report import again
 from perdure.platform.site import Site
 from perdure.platform.tracker import Untracked
 from perdure.strategies.ewc import EWC
@@ -83,3 +84,12 @@ def test_a_tracking_password_is_not_written_down(tmp_path):
 def test_unknown_names_of_the_package_are_refused():
     with pytest.raises(AttributeError, match="it has __version__, compare, register, resume"):
         perdure.train  # noqa: B018
+
+
+def test_the_line_names_the_files_that_it_needs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text((Path(__file__).parents[2] / "examples" / "own_strategy.py").read_text())
+    how = {"epochs": 1, "here": True, "tracking": False}
+    made = perdure.compare(["l2(0.3)"], seeds=1, plugins=("own.py",), data="elsewhere", **how)
+    for line in (made.line, again(made)["l2(0.3)"]):
+        assert f"--plugin {tmp_path}/own.py --data {tmp_path}/elsewhere" in line

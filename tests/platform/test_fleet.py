@@ -1,8 +1,7 @@
 """What only a fleet can meet. Dead and hung actors are in test_killed."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,12 +18,36 @@ from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 
 pytestmark = pytest.mark.usefixtures("cluster")
-MUTATING = str(Path(__file__).parent / "mutating.py")
+MUTATING = """
+from dataclasses import dataclass
+
+import perdure
+from perdure.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Vandal(Strategy):
+    def augment(self, learner, batch, state):
+        batch.x.zero_()
+        return batch
+
+    def consolidate(self, learner, experience, state):
+        everything = experience.train.everything()
+        for tensor in (everything.x, everything.y, experience.train.y, experience.test.y):
+            tensor.zero_()
+        return {}
+
+
+perdure.register("vandal", Vandal)
+"""
 
 
 def test_the_shared_data_are_never_written_through_a_run(tmp_path):
-    plugins.load([MUTATING])
-    one, site = Site(str(tmp_path / "one")), Site(str(tmp_path / "fleet"), plugins=(MUTATING,))
+    """Not even by a strategy that writes into everything it is handed."""
+    plugin = tmp_path / "mutating.py"
+    plugin.write_text(MUTATING)
+    plugins.load([str(plugin)])
+    one, site = Site(str(tmp_path / "one")), Site(str(tmp_path / "fleet"), plugins=(str(plugin),))
     list(execute(RUN, one, Data(one).of(RUN)))
     vandals = [Run("vandal", seed=seed, plan=Plan(1, 64)) for seed in range(3)]
     with closing(Fleet(site, slots=2)) as fleet:
@@ -76,7 +99,10 @@ def test_ray_listens_on_loopback_alone():
     assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
     raylet = next(p for p in psutil.process_iter(["name"]) if p.info["name"] == "raylet")
     family = [raylet, *raylet.children(recursive=True), *raylet.parent().children()]
-    heard = {c.laddr.ip for p in set(family) for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    heard = set()
+    for process in set(family):
+        with suppress(psutil.NoSuchProcess):  # an actor of a test before that is on its way out
+            heard |= {c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
     assert heard and heard <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
