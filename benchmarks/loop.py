@@ -36,7 +36,7 @@ def main(rounds: int = 5) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     recipe = stream_recipe("split(fashion_mnist)")
-    stream = _untested(recipe.arrange(recipe.dataset.load(Places())))
+    stream = _untested(recipe.arrange(recipe.source().load(Places())))
     rows = [
         _row("naive, against a bare loop", "<= 1.05 x", lambda: ours(stream, "naive"), lambda: bare(stream), rounds)
     ]

@@ -22,7 +22,7 @@ REACH = {"naive": "19.9 +- 1", "rehearsal(1000)": ">= 79", "joint": ">= 86", "ew
 def main(seeds: int = 5) -> None:
     torch.set_num_threads(1)
     recipe = stream_recipe("split(fashion_mnist)")
-    stream = recipe.arrange(recipe.dataset.load(Places()))
+    stream = recipe.arrange(recipe.source().load(Places()))
     rows = [(text, *_interval([_final(stream, text, seed) for seed in range(seeds)]), r) for text, r in REACH.items()]
     show("Final accuracy, split Fashion-MNIST, 250 steps of 128 an experience", ("what", "%", "+-", "reach"), rows)
 

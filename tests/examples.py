@@ -10,9 +10,33 @@ EXAMPLES = {
         "cumulative",
         "rehearsal(30)",
         "rehearsal(30, selection='reservoir', replay=7)",
+        "rehearsal(30, selection='herding')",
+        "rehearsal(30, selection='k_centre')",
+        "rehearsal(30, selection='gradient')",
+        "distilled(12, steps=2)",
+        "der(30)",
+        "der(30, beta=0.5)",
+        "icarl(30)",
+        "agem(30, replay=16)",
+        "gem(30)",
+        "ogd(5)",
+        "gpm(0.9, samples=50)",
         "ewc(10, samples=64)",
+        "ewc(10, samples=64, labels='data', decay=0.5)",
+        "functional(0.1, distance='kl', samples=64)",
+        "functional(0.1, samples=64)",
+        "functional(0.1, distance='sliced_cramer', samples=64, slices=4)",
+        "functional(0.1, distance='mmd', samples=64, slices=4)",
+        "si",
+        "mas(0.1, samples=64)",
         "lwf",
+        "heterogeneous_dropout",
+        "xdg(0.5)",
+        "interference(20)",
     )
 }
 MEETS_MORE = ("joint", "cumulative")  # strategies that change what of the stream is met
-CHAIN_OF_ALL = strategy(" + ".join(text for text in EXAMPLES if text not in MEETS_MORE))
+NEEDS_TASKS = ("xdg(0.5)",)
+PLAIN = ("ogd(5)", "gpm(0.9, samples=50)")  # only sgd, and no normalisation layers
+WINNERS = ("heterogeneous_dropout",)  # only models with winners
+CHAIN_OF_ALL = strategy(" + ".join(text for text in EXAMPLES if text not in (*MEETS_MORE, *NEEDS_TASKS)))

@@ -1,6 +1,7 @@
 """The command `perdure`: reads text into arguments, and shows what came out."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -209,12 +210,28 @@ def _conducted(make: Callable[[Any], Any], json: bool) -> None:
     from . import show
     from .watch import watch
 
+    _cautioning()
     comparison = _refusing(lambda: make(lambda command: watch(command, _console(stderr=True))))
     if json:
         print(show.comparison_json(comparison))
     else:
         show.comparison(comparison, _console())
     sys.exit(130 if comparison.stopped else 1 if comparison.failed else 0)
+
+
+def _cautioning() -> None:
+    """Let cautions look like messages, without the place in the code that they come from."""
+    from ..strategies.fitness import Caution
+
+    plain = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, Caution):
+            _console(stderr=True).print(f"caution: {message}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            plain(message, category, *where)
+
+    warnings.showwarning = show
 
 
 def _refusing(work: Callable[[], Any]) -> Any:

@@ -66,13 +66,31 @@ def outcome(known: "Outcome", console) -> None:
         for row in known.rows:
             cells = "".join(f"{100 * v:7.1f}" for v in row["accuracy"])
             console.print(f"  {row['experience'] + 1:3d}  {cells}", highlight=False)
+    _extras(known, console)
     again = line([run.strategy], run, [run.seed])
     console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _extras(known: "Outcome", console) -> None:
+    """What the strategy tells of itself: a line over the stream for each number, and the cosines between tasks."""
+    from ..platform.figures import cosines
+
+    rows = known.extras()
+    for key in dict.fromkeys(k for row in rows for k in row if not k.startswith("cosine/")):
+        console.print(f"\n{key} after each experience:", highlight=False)
+        cells = "".join(f"{row[key]:8.4g}" if key in row else f"{'–':>8}" for row in rows)
+        console.print(f"       {cells}", highlight=False)
+    between = cosines(rows[-1]) if rows else []
+    if between:
+        console.print("\ncosine between the gradients of experiences, after the last:")
+        for i, line_ in enumerate(between):
+            console.print(f"  {i + 1:3d}  " + "".join(f"{v:7.2f}" for v in line_), highlight=False)
 
 
 def comparison_json(comparison: "Comparison") -> str:
     league = [asdict(s) for s in comparison.league]
     known = {"command": comparison.line, "report": comparison.report, "stopped": comparison.stopped}
+    known["cautions"] = comparison.cautions
     return _json(known | {"league": league, "runs": [_outcome(o) for o in comparison.outcomes]})
 
 

@@ -1,9 +1,11 @@
 """A command from its first run to its report: the executor makes the runs, everybody else listens."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 
+from ..strategies.fitness import Caution, caution
 from .command import Command
 from .events import Event, Failed, Finished
 from .execute import finished, told
@@ -25,7 +27,8 @@ def nobody(command: Command) -> Iterator[Callable[[Event], None]]:
 def check(command: Command, site: Site, data: Data) -> None:
     """Refuse what cannot work, before anything is started: data, streams, models and strategies that do not fit.
 
-    Raises ValueError or FileNotFoundError, for the first run at fault.
+    Warns (Caution) of strategies that cannot do what is asked. Raises ValueError or FileNotFoundError, for the
+    first run at fault.
     """
     seen = set()
     for run in (r for r in command.runs if not finished(r, site)):
@@ -34,6 +37,9 @@ def check(command: Command, site: Site, data: Data) -> None:
             stream, learner, strategy = build(replace(run, device="cpu"), data.of(run))
             learner.protocol, learner.heads = stream.protocol, stream.heads(0)
             strategy.init(learner)
+            doubt = caution(strategy, stream.protocol)
+            if doubt:
+                warnings.warn(f"{run.strategy} {doubt}", Caution, stacklevel=2)
             seen.add(kind)
 
 

@@ -6,12 +6,14 @@ import os
 import socket
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from ..strategies.fitness import Caution
 from ..strategies.loop import Bookmark, Diverged, Milestone, learn
 from ..streams.dataset import Dataset
 from .events import Event, Failed, Finished, Reached, Started
@@ -84,13 +86,17 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
             f"the data behind {run.stream} have changed since this run began; "
             "bring the old data back, or begin the run anew with --again"
         )
-    for reached in journal.cut(checkpoint["experience"] if checkpoint else 0):
+    done = checkpoint["experience"] if checkpoint else 0
+    for reached in journal.cut(sum(mark < done for mark in stream.marks)):
         yield Reached(run.id, reached, None)
     where = f"{socket.gethostname()}:{os.getpid()}"
-    yield Started(run.id, attempt, where, checkpoint is not None, len(stream))
+    yield Started(run.id, attempt, where, checkpoint is not None, len(stream.marks))
     journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=dataset.fingerprint)
     about = {"run": run.id, "data": dataset.fingerprint, "threads": run.threads}
-    for stone in learn(stream, learner, strategy, run.plan, checkpoint, _Due(site, alive)):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Caution)  # a command says it once, for all of its runs
+        stones = learn(stream, learner, strategy, run.plan, checkpoint, _Due(site, alive))
+    for stone in stones:
         if isinstance(stone, Milestone):
             store.guard(attempt)
             journal.add(row(stone))

@@ -30,7 +30,7 @@ class Data:
 
     def of(self, run: Run) -> Dataset:
         """Raises DataNotFound or DataError."""
-        source = stream_recipe(run.stream).dataset
+        source = stream_recipe(run.stream).source()
         if source not in self._loaded:
             self._loaded[source] = source.load(self._places)
         return self._loaded[source]

@@ -52,6 +52,58 @@ def heat_map(matrix: Matrix, name: str = "") -> Any:
     return figure
 
 
+def told(rows: Sequence[Mapping[str, float]], name: str = "") -> dict[str, Any]:
+    """A figure for each kind of number that a strategy told after each experience, as {"rank/1": 12.0}.
+
+    Lines over the stream; a heat map of the last cosines between tasks, as {"cosine/02/01": 0.3}.
+    """
+    kinds = sorted({key.partition("/")[0] for row in rows for key in row})
+    return {kind: _cosines(rows[-1], name) if kind == "cosine" else _lines(rows, kind, name) for kind in kinds}
+
+
+def _lines(rows: Sequence[Mapping[str, float]], kind: str, name: str) -> Any:
+    figure = _figure(4.6, 3.4)
+    axes = figure.subplots()
+    parts = sorted({key for row in rows for key in row if key.partition("/")[0] == kind})
+    for n, key in enumerate(parts):
+        points = [(i + 1, row[key]) for i, row in enumerate(rows) if key in row]
+        label = key.partition("/")[2] or key
+        axes.plot(*zip(*points, strict=True), color=COLOURS[n % len(COLOURS)], marker="o", markersize=4, label=label)
+    axes.set(xlabel="experiences learned", ylabel=kind, title=name)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _cosines(row: Mapping[str, float], name: str) -> Any:
+    figure = _figure(3.9, 3.6)
+    axes = figure.subplots()
+    cells = cosines(row)
+    image = axes.imshow(cells, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
+    if len(cells) <= 12:
+        for i, line in enumerate(cells):
+            for j, v in enumerate(line):
+                axes.text(
+                    j, i, f"{v:.1f}", ha="center", va="center", color="black" if abs(v) < 0.6 else "white", size=8
+                )
+    axes.set(xlabel="gradient of experience", ylabel="gradient of experience", title=name)
+    ticks = range(0, len(cells), max(1, len(cells) // 10))
+    axes.set_xticks(ticks, [t + 1 for t in ticks])
+    axes.set_yticks(ticks, [t + 1 for t in ticks])
+    figure.colorbar(image, ax=axes, label="cosine", shrink=0.85)
+    return figure
+
+
+def cosines(row: Mapping[str, float]) -> list[list[float]]:
+    """The symmetric matrix of {"cosine/02/01": 0.3}, ones on its diagonal; empty where there is none."""
+    pairs = {tuple(map(int, k.split("/")[1:])): v for k, v in row.items() if k.startswith("cosine/")}
+    count = max((max(pair) for pair in pairs), default=0)
+    return [[1.0 if i == j else pairs[max(i, j), min(i, j)] for j in range(1, count + 1)] for i in range(1, count + 1)]
+
+
 def svg(figure: Any) -> str:
     """The figure as an SVG element, the same bytes for the same figure."""
     import io

@@ -130,7 +130,7 @@ class Fleet:
     def _give(self, slot: _Slot, run: Run) -> Iterator[Event]:
         from ..streams.names import stream_recipe
 
-        source = stream_recipe(run.stream).dataset
+        source = stream_recipe(run.stream).source()
         try:
             dataset = self._data.of(run)
         except (ValueError, FileNotFoundError) as e:

@@ -24,6 +24,7 @@ def row(stone: Milestone) -> Row:
         "accuracy": list(stone.accuracy),
         "baseline": list(stone.baseline),
         "state_bytes": stone.state_bytes,
+        "extras": {k: v if isfinite(v) else None for k, v in stone.extras.items()},
     }
 
 

@@ -224,10 +224,12 @@ class _Mirror:
         return self._client.create_run(experiment, start_time=start, run_name=name, tags=tags).info.run_id
 
     def _pictures(self, id: str, run: Run, rows: list) -> None:
-        from .figures import curves, heat_map
+        from .figures import curves, heat_map, told
 
         self._client.log_figure(id, heat_map(matrix(rows), run.strategy), "figures/accuracy_matrix.png")
         self._client.log_figure(id, curves({run.strategy: [matrix(rows)]}), "figures/accuracy_over_stream.png")
+        for kind, figure in told([row["extras"] for row in rows], run.strategy).items():
+            self._client.log_figure(id, figure, f"figures/{kind}.png")
 
     def _report(self, final: Comparison) -> None:
         parent = self.known["parent"]
@@ -243,7 +245,7 @@ def _metrics(rows: list, created: int) -> list:
 
     row, step = rows[-1], len(rows)
     values = {k: v for k, v in metrics.summary(matrix(rows), rows[0]["baseline"]).items() if not isnan(v)}
-    values |= {"loss": row["loss"], "state_bytes": row["state_bytes"]}
+    values |= {"loss": row["loss"], "state_bytes": row["state_bytes"], **row["extras"]}
     values |= {f"accuracy/experience_{j + 1:02d}": v for j, v in enumerate(row["accuracy"])}
     return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None]
 
@@ -252,7 +254,7 @@ def _input(run: Run, fingerprint: str) -> Any:
     """The data set as MLflow lists it: its name, and the digest of its content."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    name = spell(stream_recipe(run.stream).dataset, DATASETS)
+    name = spell(stream_recipe(run.stream).source(), DATASETS)
     digest, source = fingerprint[:16], json.dumps({"uri": f"perdure:{name}"})
     kind = Dataset(name=name, digest=digest, source_type="perdure", source=source)
     return DatasetInput(kind, [InputTag("mlflow.data.context", "stream")])

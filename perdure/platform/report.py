@@ -29,6 +29,7 @@ def html(comparison: Comparison) -> str:
 
     figures = {name: svg(figure) for name, figure in comparison.figures().items()} if comparison.league else {}
     order = list(comparison.by_strategy())
+    details = {name: svg(figure) for name, figure in comparison.details().items()}
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     page.filters |= {"percent": percent, "plain": plain, "bytes": carried}
     return page.from_string((Path(__file__).parent / "report.html").read_text()).render(
@@ -36,6 +37,7 @@ def html(comparison: Comparison) -> str:
         league=comparison.league,
         run=comparison.outcomes[0].run,
         figures={name: Markup(figure) for name, figure in figures.items()},
+        details=[Markup(figure) for figure in details.values()],
         colour={name: COLOURS[n % len(COLOURS)] for n, name in enumerate(order)},
         again=again(comparison),
         words=WORDS,

@@ -6,6 +6,9 @@ from math import isnan, nan, sqrt
 from typing import Any
 
 from ..strategies import metrics
+from ..strategies.fitness import caution
+from ..strategies.names import strategy
+from ..streams.names import stream_recipe
 from .journal import Journal, Row, matrix
 from .run import Run
 from .site import Site
@@ -23,6 +26,10 @@ class Outcome:
 
     def metrics(self) -> dict[str, float]:
         return metrics.summary(matrix(self.rows), self.rows[0]["baseline"]) if self.rows else {}
+
+    def extras(self) -> list[dict[str, float]]:
+        """What the strategy told of itself, after each experience."""
+        return [{k: nan if v is None else v for k, v in row["extras"].items()} for row in self.rows]
 
     @staticmethod
     def of(run: Run, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
@@ -100,6 +107,13 @@ class Comparison:
         """The accuracy matrix of every strategy, averaged over its seeds; rows as long as the journal's."""
         return {s: _mean_matrix([matrix(o.rows) for o in group]) for s, group in self.by_strategy().items() if group}
 
+    @property
+    def cautions(self) -> dict[str, str]:
+        """Strategies that cannot do what is asked of them on this stream, and why."""
+        streams = {o.run.strategy: stream_recipe(o.run.stream) for o in self.outcomes}
+        doubts = {text: caution(strategy(text), stream.follows()) for text, stream in streams.items()}
+        return {text: doubt for text, doubt in doubts.items() if doubt}
+
     def frame(self) -> Any:
         """A pandas.DataFrame with one line a run: its parameters, its metrics, its status."""
         import pandas
@@ -121,6 +135,14 @@ class Comparison:
         groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_strategy().items() if g}
         return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
 
+    def details(self) -> dict[str, Any]:
+        """Matplotlib figures of what strategies told of themselves, means over seeds: as "gpm: rank"."""
+        from .figures import told
+
+        groups = {s: [o.extras() for o in g] for s, g in self.by_strategy().items() if g}
+        means = {s: _mean_extras(seeds) for s, seeds in groups.items()}
+        return {f"{s}: {kind}": figure for s, rows in means.items() for kind, figure in told(rows, s).items()}
+
 
 def _standing(strategy: str, group: list[Outcome]) -> Standing:
     known = [o.metrics() for o in group]
@@ -132,3 +154,7 @@ def _standing(strategy: str, group: list[Outcome]) -> Standing:
 
 def _mean_matrix(matrices: Sequence[list[list[float]]]) -> list[list[float]]:
     return [[sum(column) / len(column) for column in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
+def _mean_extras(seeds: Sequence[list[dict[str, float]]]) -> list[dict[str, float]]:
+    return [{k: sum(row[k] for row in rows) / len(rows) for k in rows[0]} for rows in zip(*seeds, strict=True)]

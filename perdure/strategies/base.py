@@ -1,7 +1,7 @@
 """A strategy is frozen hyperparameters plus a few pure hooks over an explicit state."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -16,7 +16,12 @@ class Strategy:
     """One idea against forgetting. Subclasses are frozen dataclasses and override only what they need.
 
     Within an experience the state is constant; only `consolidate` makes a new one.
+
+    recalls: whether classes of different experiences are learned against each other: True for rehearsal, False
+    for what only holds on to the past. A stage that does neither says None.
     """
+
+    recalls: ClassVar[bool | None] = True
 
     def curriculum(self, stream: Stream) -> Stream:
         """What of the stream is met. Only upper bounds, which look where others may not, change it."""
@@ -41,6 +46,14 @@ class Strategy:
     def consolidate(self, learner: Learner, experience: Experience, state: State) -> State:
         """What to carry on from an experience that has just been learned."""
         return state
+
+    def answer(self, learner: Learner, batch: Batch, outputs: Tensor, state: State) -> Tensor:
+        """The (B, C) outputs to be judged by in a test; the model's own, but for other classifiers."""
+        return outputs
+
+    def describe(self, learner: Learner, state: State) -> dict[str, float]:
+        """Numbers to report with a milestone, as {"rank/0": 12.0}."""
+        return {}
 
     def __add__(self, other: "Strategy") -> "Chain":
         if not isinstance(other, Strategy):
@@ -82,7 +95,18 @@ class Chain(Strategy):
     def consolidate(self, learner, experience, state):
         return tuple(s.consolidate(learner, experience, own) for s, own in zip(self.stages, state, strict=True))
 
+    def answer(self, learner, batch, outputs, state):
+        for stage, own in zip(self.stages, state, strict=True):
+            outputs = stage.answer(learner, batch, outputs, own)
+        return outputs
+
+    def describe(self, learner, state):
+        told = (s.describe(learner, own) for s, own in zip(self.stages, state, strict=True))
+        return {k: v for numbers in told for k, v in numbers.items()}
+
 
 @dataclass(frozen=True)
 class Naive(Strategy):
     """Nothing against forgetting: fine-tune on whatever comes. The lower bound."""
+
+    recalls = None

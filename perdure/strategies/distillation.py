@@ -18,6 +18,7 @@ class Distillation(Strategy):
     one), averaged over the batch. T^2 keeps the gradient's size independent of the temperature T.
     """
 
+    recalls = False
     strength: float = 1.0
     temperature: float = 2.0
 
@@ -29,7 +30,7 @@ class Distillation(Strategy):
         if not state:
             return 0.0
         with torch.no_grad(), learner.resting():
-            before = learner.outputs(batch.x, state["model"])
+            before = learner.outputs(batch.x, batch.task, state["model"])
         shut = ~state["heads"][:, None, :]  # (H, 1, C)
         old = F.log_softmax((before / self.temperature).masked_fill(shut, SHUT), -1)  # (H, B, C)
         new = F.log_softmax((outputs / self.temperature).masked_fill(shut, SHUT), -1)
@@ -50,4 +51,4 @@ class Distillation(Strategy):
 def _classes(learner, experience) -> int:
     with torch.no_grad(), learner.resting():
         one = experience.train.batch(torch.zeros(1, dtype=torch.int64, device=experience.train.device))
-        return learner.outputs(one.x).shape[1]
+        return learner.outputs(one.x, one.task).shape[1]

@@ -1,11 +1,11 @@
-"""Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796)."""
+"""Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796; online: Schwarz et al. 2018, 1805.06370)."""
 
 from dataclasses import dataclass
-
-import torch
+from typing import Literal
 
 from .base import Strategy
 from .fisher import diagonal_fisher
+from .quadratic import merged, pulled
 
 
 @dataclass(frozen=True)
@@ -18,33 +18,22 @@ class EWC(Strategy):
     class-incremental stream.
     """
 
+    recalls = False
     strength: float = 100.0
     samples: int | None = None  # of each experience, to estimate its diagonal Fisher F_t; None takes all
+    labels: Literal["model", "data"] = "model"  # the true Fisher draws them from the model; the empirical does not
+    decay: float = 1.0  # of what is older, per experience: online EWC below 1
 
     def __post_init__(self):
         if self.strength < 0:
             raise ValueError(f"strength must not be negative, got {self.strength}")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must be above 0 and at most 1, got {self.decay}")
 
-    @torch.no_grad()
     def steer(self, learner, grads, state):
-        """Add the penalty's gradient in closed form, which costs a fifth of differentiating it."""
-        if not state:
-            return grads
-        fisher, anchor = state["fisher"], state["anchor"]
-        return {
-            k: torch.addcmul(g, fisher[k], learner.params[k] - anchor[k], value=self.strength) for k, g in grads.items()
-        }
+        return pulled(grads, learner, state, self.strength)
 
     def consolidate(self, learner, experience, state):
         rng = learner.rng["ewc"]
-        new = diagonal_fisher(learner, experience.train.draw(self.samples or len(experience), rng), rng)
-        here = {k: p.detach().clone() for k, p in learner.params.items()}
-        if not state:
-            return {"fisher": new, "anchor": here}
-        # F (w - a)^2 + F' (w - b)^2 = (F + F') (w - c)^2 + constant, with c the mean of a and b weighted by F, F'
-        total = {k: f + new[k] for k, f in state["fisher"].items()}
-        anchor = {
-            k: torch.lerp(a, here[k], torch.where(total[k] > 0, new[k] / total[k], 1.0))
-            for k, a in state["anchor"].items()
-        }
-        return {"fisher": total, "anchor": anchor}
+        some = experience.train.draw(self.samples or len(experience), rng)
+        return merged(state, diagonal_fisher(learner, some, rng, self.labels), learner, self.decay)

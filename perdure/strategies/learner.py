@@ -19,17 +19,19 @@ SHUT = -1e9  # logit of a class outside the head; finite, so that p * log p stay
 @dataclass
 class Learner:
     model: nn.Module
-    optimizer: Callable[..., optim.Optimizer]  # called anew for every experience
+    optimizer: Callable[..., optim.Optimizer]  # called anew after every mark of the stream
     rng: Rng
     heads: Tensor | None = None  # (T, C) bool; None leaves every class open
     protocol: str = "class"  # of the stream that is being learned
+    task: Tensor = field(init=False)  # (B,) of the samples whose forward pass is under way; gates ask for it
     params: dict[str, nn.Parameter] = field(init=False)
 
     def __post_init__(self):
         self.params = dict(self.model.named_parameters())
 
-    def outputs(self, x: Tensor, params: Params | None = None) -> Tensor:
+    def outputs(self, x: Tensor, task: Tensor, params: Params | None = None) -> Tensor:
         """(B, ...) inputs to (B, C) logits before any head is shut, under other parameters when given."""
+        self.task = task
         return self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
 
     def masked(self, outputs: Tensor, task: Tensor) -> Tensor:
@@ -38,7 +40,7 @@ class Learner:
 
     def logits(self, x: Tensor, task: Tensor, params: Params | None = None) -> Tensor:
         """(B, ...) inputs of (B,) tasks to (B, C) logits, shut classes at -1e9."""
-        return self.masked(self.outputs(x, params), task)
+        return self.masked(self.outputs(x, task, params), task)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Weighted mean cross-entropy of (B, C) outputs, a () tensor."""

@@ -1,8 +1,9 @@
 """The one training loop: it learns a stream and yields a milestone after every experience."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, optim
 
 from ..streams.experience import Batch, Experience, Stream
 from .base import State, Strategy
+from .fitness import Caution, caution
 from .learner import Learner
 
 CHECK = 100  # steps between looks at the losses; each look waits for the device
@@ -41,15 +43,17 @@ class Bookmark:
 
 @dataclass(frozen=True, eq=False)
 class Milestone:
-    """An experience has been learned."""
+    """The stream has been learned up to one of its marks: where tests are made, at the end of every experience
+    by default."""
 
-    experience: int
-    loss: float  # mean over the last epoch
+    experience: int  # the how manieth mark, from 0
+    loss: float  # mean over the last epoch of the last experience
     accuracy: tuple[float, ...]  # on the test split of every experience in `Stream.tested`
     baseline: tuple[float, ...]  # the same before anything was learned
     state_bytes: int  # that the strategy carries on
-    seconds: float  # spent on this experience by this attempt
+    seconds: float  # spent by this attempt since the mark before
     checkpoint: dict[str, Any]
+    extras: dict[str, float] = field(default_factory=dict)  # what the strategy tells of itself
 
 
 class Diverged(ArithmeticError):
@@ -74,42 +78,71 @@ def learn(
     Every random number comes from the learner's seed, the position and the consumer's name. Hence a
     checkpoint holds no random state, and a run resumed from it ends with the bits of an uninterrupted one.
 
+    Warns (Caution) where the strategy cannot work on such a stream.
+
     Raises Diverged, naming experience, epoch and step, where the loss stops being finite.
     """
+    doubt = caution(strategy, stream.protocol)
+    if doubt:
+        warnings.warn(f"this strategy {doubt}", Caution, stacklevel=2)
+    return _learn(stream, learner, strategy, plan, checkpoint, due)
+
+
+def _learn(stream, learner, strategy, plan, checkpoint, due):
     root, stream = learner.rng, strategy.curriculum(stream)
     learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), root.fold("init")
     state = strategy.init(learner)
     if checkpoint is None:
-        baseline, first = evaluate(learner, [stream[j] for j in stream.tested(0)]), 0
+        before = [stream[j] for j in stream.tested(stream.marks[0])]
+        baseline, first = evaluate(learner, before, strategy, state), 0
     else:
         learner.model.load_state_dict(checkpoint["model"])
         state, baseline, first = checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
+    started, optimizer = time.perf_counter(), None
     for i in range(first, len(stream)):
-        started, experience = time.perf_counter(), stream[i]
-        learner.heads = stream.heads(i)
-        losses = yield from _train(experience, learner, strategy, state, plan, root, checkpoint, baseline, due)
+        experience, learner.heads = stream[i], stream.heads(i)
+        if optimizer is None:  # a new one after every mark
+            optimizer = learner.optimizer(learner.model.parameters())
+        if checkpoint is not None and "optimizer" in checkpoint:
+            optimizer.load_state_dict(checkpoint["optimizer"])
+        losses, marked = yield from _train(
+            experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due
+        )
         checkpoint = None
         learner.rng = root.fold(i, "consolidate")
         state = strategy.consolidate(learner, experience, state)
-        accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)])
-        after = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
-        spent = time.perf_counter() - started
+        if i not in stream.marks:
+            if marked:
+                at = _after(learner, state, baseline, i)
+                yield Bookmark(i + 1, 0, at | {"optimizer": _copied(optimizer.state_dict())})
+            continue
+        optimizer = None
+        accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
+        extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
+        spent, started = time.perf_counter() - started, time.perf_counter()
         loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
-        yield Milestone(i, loss, accuracy, baseline, _bytes(state), spent, after)
+        yield Milestone(stream.marks.index(i), loss, accuracy, baseline, _bytes(state), spent, after, extras)
 
 
-def _train(experience, learner, strategy, state, plan, root, checkpoint, baseline, due):
-    """Learn one experience, from the bookmark `checkpoint` when it is one; returns the loss of every step, (S,)."""
+def _after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -> dict[str, Any]:
+    """The checkpoint once experience i has been learned."""
+    return {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
+
+
+def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due):
+    """Learn one experience, from the bookmark `checkpoint` when it is one.
+
+    Returns the loss of every step (S,), and whether a checkpoint is asked for at its end.
+    """
     i, learner.rng = experience.index, root.fold(experience.index)
-    optimizer = learner.optimizer(learner.model.parameters())
     per_epoch = len(_batches(experience, plan, root, i, 0))
     last = plan.steps or plan.epochs * per_epoch
     losses, first = torch.zeros(last, device=learner.device), 0
     if checkpoint is not None and "step" in checkpoint:
-        optimizer.load_state_dict(checkpoint["optimizer"])
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.model.train()
     batches: list[Tensor] = []
+    marked = False
     for step in range(first, last):
         epoch, k = divmod(step, per_epoch)
         if k == 0 or not batches:
@@ -124,12 +157,12 @@ def _train(experience, learner, strategy, state, plan, root, checkpoint, baselin
             at = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i}
             within = {"step": step + 1, "optimizer": _copied(optimizer.state_dict()), "losses": losses.clone()}
             yield Bookmark(i, step + 1, at | within)
-    return losses
+    return losses, marked
 
 
 def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, batch: Batch, state: State) -> Tensor:
     batch = strategy.augment(learner, batch, state)
-    outputs = learner.outputs(batch.x)
+    outputs = learner.outputs(batch.x, batch.task)
     loss = learner.loss(outputs, batch) + strategy.penalty(learner, batch, outputs, state)
     loss.backward()
     grads = {name: p.grad for name, p in learner.params.items() if p.grad is not None}
@@ -162,13 +195,17 @@ def _refuse_divergence(losses: Tensor, learner: Learner, experience: int, per_ep
 
 
 @torch.no_grad()
-def evaluate(learner: Learner, experiences: Sequence[Experience], chunk: int = 4096) -> tuple[float, ...]:
+def evaluate(
+    learner: Learner, experiences: Sequence[Experience], strategy: Strategy, state: State, chunk: int = 4096
+) -> tuple[float, ...]:
     """Accuracy on the test split of each experience; the device is read once, at the end."""
-    hits = []
+
+    def right(b: Batch) -> Tensor:
+        outputs = strategy.answer(learner, b, learner.outputs(b.x, b.task), state)
+        return learner.masked(outputs, b.task).argmax(1) == b.y
+
     with learner.resting():
-        for e in experiences:
-            right = [learner.logits(b.x, b.task).argmax(1) == b.y for b in e.test.chunks(chunk)]
-            hits.append(torch.cat(right).double().mean())
+        hits = [torch.cat([right(b) for b in e.test.chunks(chunk)]).double().mean() for e in experiences]
     return tuple(torch.stack(hits).tolist())
 
 

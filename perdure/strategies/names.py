@@ -3,23 +3,49 @@
 from typing import Any
 
 from .. import notation
+from .agem import AGEM
 from .base import Chain, Naive, Strategy, stages
+from .der import DER
 from .distillation import Distillation
+from .distilled import Distilled
 from .ewc import EWC
+from .functional import Functional
+from .gem import GEM
+from .gpm import GradientProjection
+from .heterogeneous_dropout import HeterogeneousDropout
+from .icarl import ICaRL
+from .interference import Interference
+from .mas import MAS
 from .models.convnet import ConvNet
 from .models.mlp import MLP
 from .models.resnet import ResNet18
+from .ogd import OGD
 from .optimizers import SGD, Adam, AdamW
 from .rehearsal import Rehearsal
+from .si import SynapticIntelligence
 from .upper_bounds import Cumulative, Joint
+from .xdg import ContextGating
 
 STRATEGIES: dict[str, type] = {
     "naive": Naive,
     "joint": Joint,
     "cumulative": Cumulative,
     "rehearsal": Rehearsal,
+    "distilled": Distilled,
+    "der": DER,
+    "icarl": ICaRL,
+    "agem": AGEM,
+    "gem": GEM,
+    "ogd": OGD,
+    "gpm": GradientProjection,
     "ewc": EWC,
+    "functional": Functional,
+    "si": SynapticIntelligence,
+    "mas": MAS,
     "lwf": Distillation,
+    "heterogeneous_dropout": HeterogeneousDropout,
+    "xdg": ContextGating,
+    "interference": Interference,
 }
 MODELS: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18}
 OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}

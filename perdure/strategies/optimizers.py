@@ -1,4 +1,4 @@
-"""Optimizers by text; each recipe makes a fresh one for every experience.
+"""Optimizers by text; each recipe makes a fresh one after every mark of a stream.
 
 torch's own, with one kernel for all parameters (`fused`), which is exact and the fastest on CPU and GPU alike.
 """

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from .dataset import DataError, Dataset, Part
 from .experience import Experience, Lazy, Protocol, Split, Stream
-from .recipe import Recipe
+from .recipe import OfData
 
 
 @dataclass(frozen=True)
-class Assigned(Recipe):
+class Assigned(OfData):
     """Every sample in the experience that the data's own column or list says, in the order of its values.
 
     A label is the class, under every protocol. A class may come back in a later experience.

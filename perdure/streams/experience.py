@@ -1,8 +1,8 @@
 """What a learner meets: an ordered stream of experiences over data that is held once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -74,6 +74,14 @@ class Split:
         """The samples at `index` as a split of their own, over the same data."""
         return Split(self._x, self._y[index], self._task[index], self._rows[index], self._view)
 
+    def relabelled(self, y: Tensor) -> "Split":
+        """The same samples with other labels (N,)."""
+        return Split(self._x, y, self._task, self._rows, self._view)
+
+    def assigned(self, task: int) -> "Split":
+        """The same samples as samples of one task."""
+        return Split(self._x, self._y, torch.full_like(self._task, task), self._rows, self._view)
+
     @staticmethod
     def union(splits: Sequence["Split"]) -> "Split":
         """All samples of all splits; the data are copied only where the splits do not share them."""
@@ -119,6 +127,8 @@ class Stream:
     classes: Tensor  # (T, C) bool, on the CPU
     protocol: Protocol
     foresight: bool = False
+    order: tuple[int, ...] | None = None  # the task of every experience; task i in experience i by default
+    tests: tuple[int, ...] | None = None  # experiences at whose end tests are made, each on its own; all by default
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
@@ -146,21 +156,32 @@ class Stream:
             case "task":
                 return self.classes
             case _:
-                met = self.classes if self.foresight else self.classes[: now + 1]
-                return met.any(0).expand_as(self.classes)
+                now = len(self) if self.foresight else now + 1
+                met = range(now) if self.order is None else self.order[:now]
+                return self.classes[sorted(set(met))].any(0).expand_as(self.classes)
 
-    def tested(self, now: int) -> range:
-        """The experiences that it makes sense to test on once `now` has been learned.
+    def task(self, index: int) -> int:
+        """The task of an experience."""
+        return index if self.order is None else self.order[index]
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The experiences at whose end tests are made."""
+        return tuple(range(len(self))) if self.tests is None else self.tests
+
+    def tested(self, now: int) -> tuple[int, ...]:
+        """The experiences that it makes sense to test on once `now` has been learned; none where it is no mark.
 
         Where heads of classes to come are shut, an answer there is wrong by construction.
         """
-        return range(now + 1 if self.protocol == "class" else len(self))
+        if now not in self.marks:
+            return ()
+        return tuple(m for m in self.marks if m <= now) if self.protocol == "class" else self.marks
 
     def to(self, device: torch.device | str) -> "Stream":
         if torch.device(device) == self[0].test.device:
             return self
-        lazy = Lazy(len(self), lambda i: _moved(self[i], device))
-        return Stream(lazy, self.classes, self.protocol, self.foresight)
+        return replace(self, experiences=Lazy(len(self), lambda i: _moved(self[i], device)))
 
 
 class Lazy(Sequence):
@@ -173,7 +194,7 @@ class Lazy(Sequence):
     def __len__(self) -> int:
         return len(self._made)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         item = self._made[index]

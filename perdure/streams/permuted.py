@@ -8,11 +8,11 @@ from torch import Tensor
 
 from .dataset import Dataset
 from .experience import Protocol, Stream
-from .recipe import Recipe, revisited
+from .recipe import OfData, revisited
 
 
 @dataclass(frozen=True)
-class Permuted(Recipe):
+class Permuted(OfData):
     """All data in every task, pixels shuffled anew for each (Goodfellow et al. 2013, arXiv:1312.6211).
 
     The first task is not shuffled. The channels of a pixel stay together.

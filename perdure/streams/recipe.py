@@ -13,15 +13,33 @@ from .experience import PROTOCOLS, Experience, Lazy, Protocol, Split, Stream
 Look = Callable[[Tensor, int], tuple[Tensor, Callable[[Tensor], Tensor] | None]]
 
 
-@dataclass(frozen=True)
 class Recipe(ABC):
-    """What is met and in which order. Subclasses are frozen dataclasses whose first field is the data set."""
+    """What is met and in which order. Subclasses are frozen dataclasses."""
 
-    dataset: Source
+    @abstractmethod
+    def source(self) -> Source:
+        """Where its data come from."""
+
+    @abstractmethod
+    def follows(self) -> Protocol:
+        """The protocol of its streams."""
 
     @abstractmethod
     def arrange(self, dataset: Dataset) -> Stream:
-        """The stream over `dataset`, which `self.dataset` has loaded. Experiences are built when asked for."""
+        """The stream over `dataset`, which the source has loaded. Experiences are built when asked for."""
+
+
+@dataclass(frozen=True)
+class OfData(Recipe):
+    """A data set made into a stream. Subclasses have a field `protocol`."""
+
+    dataset: Source
+
+    def source(self) -> Source:
+        return self.dataset
+
+    def follows(self) -> Protocol:
+        return vars(self)["protocol"]
 
     def _expect(self, protocol: str, **counts: int) -> None:
         if not isinstance(self.dataset, Source):

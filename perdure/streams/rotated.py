@@ -9,13 +9,13 @@ from torch import Tensor
 
 from .dataset import DataError, Dataset
 from .experience import Protocol, Stream
-from .recipe import Recipe, revisited
+from .recipe import OfData, revisited
 
 CHUNK = 4096  # images rotated at a time, to bound the memory that their float copies take
 
 
 @dataclass(frozen=True)
-class Rotated(Recipe):
+class Rotated(OfData):
     """All images in every task, turned by an angle of its own (Lopez-Paz & Ranzato 2017, arXiv:1706.08840).
 
     Angles rise evenly from 0 to `degrees`, counter-clockwise; with a `seed` they are drawn from that

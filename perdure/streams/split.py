@@ -7,11 +7,11 @@ from torch import Tensor
 
 from .dataset import Dataset, Part
 from .experience import Experience, Lazy, Protocol, Split, Stream
-from .recipe import Recipe
+from .recipe import OfData
 
 
 @dataclass(frozen=True)
-class ClassSplit(Recipe):
+class ClassSplit(OfData):
     """Classes cut into groups, one group an experience (split MNIST: Zenke et al. 2017, arXiv:1703.04200).
 
     Groups differ by one class at most, larger ones first. Classes come in their own order, in the

@@ -97,6 +97,22 @@ def test_show_tells_of_a_run():
     assert json.loads(perdure("show", known["id"], "--json").stdout) == known
 
 
+def test_show_tells_what_a_strategy_tells_of_itself():
+    words = ("gpm(0.9) + interference", "--on", "permuted(digits, 3)", "--optimizer", "sgd(0.1)", "--json", *QUICK)
+    known = json.loads(perdure("run", *words).stdout)["runs"][0]
+    told = perdure("show", known["id"]).stdout
+    ranks = told.split("rank/1 after each experience:")[1].split("\n")[1].split()
+    assert len(ranks) == 3 and 0 < float(ranks[0]) < float(ranks[2])
+    assert "cosine between the gradients of experiences" in told and "1.00" in told
+
+
+@pytest.mark.filterwarnings("always::perdure.strategies.fitness.Caution")
+def test_a_strategy_that_cannot_do_it_is_cautioned_once():
+    told = perdure("compare", "ewc(2)", "rehearsal(20) + ewc(2)", "--seeds", "2", "--json", *QUICK)
+    assert told.stderr.count("caution: ewc(2) holds on to what was learned") == 1 and told.stderr.count("caution") == 1
+    assert list(json.loads(told.stdout)["cautions"]) == ["ewc(2)"]
+
+
 def test_list_has_every_name_with_parameters_and_paper():
     told = perdure("list")
     for text in (

@@ -24,7 +24,8 @@ from perdure.strategies.loop import Plan
 from ..browser import look
 from ..servers import answers, free_port
 
-COMMAND = replace(Command.grid(["naive", "rehearsal(20)"], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
+OTHER = "rehearsal(20) + interference"
+COMMAND = replace(Command.grid(["naive", OTHER], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
 
 
 @pytest.fixture
@@ -50,9 +51,11 @@ def told(uri: str):
 def assert_mirrors(client, child, journal: Journal):
     """Every row of the journal once, in order."""
     rows = journal.rows()
-    for key, value in (("loss", lambda r: r["loss"]), ("accuracy/experience_01", lambda r: r["accuracy"][0])):
+    keys = {"loss": lambda r: r["loss"], "accuracy/experience_01": lambda r: r["accuracy"][0]}
+    for key, value in (keys | {k: lambda r, k=k: r["extras"].get(k) for k in rows[-1]["extras"]}).items():
         history = client.get_metric_history(child.info.run_id, key)
-        assert [(m.step, m.value) for m in history] == [(r["experience"] + 1, value(r)) for r in rows]
+        rows_ = [r for r in rows if value(r) is not None]
+        assert [(m.step, m.value) for m in history] == [(r["experience"] + 1, value(r)) for r in rows_]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def sqlite(tmp_path_factory):
 def test_a_parent_for_the_command_and_a_child_for_each_run(sqlite):
     site, uri = sqlite
     client, parents, children = told(uri)
-    assert len(parents) == 1 and set(children) == {"naive", "rehearsal(20)"}
+    assert len(parents) == 1 and set(children) == {"naive", OTHER}
     assert parents[0].info.status == "FINISHED"
     assert parents[0].data.tags["mlflow.source.name"] == COMMAND.line
     for run in COMMAND.runs:
@@ -92,6 +95,7 @@ def test_pictures_and_report_are_artifacts(sqlite):
         "figures/accuracy_matrix.png",
         "figures/accuracy_over_stream.png",
     }
+    assert "figures/cosine.png" in held(children[OTHER].info.run_id, "figures")
 
 
 def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
@@ -166,7 +170,7 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
         asked = f"tags.`mlflow.parentRunId` = '{mine.info.run_id}'"
         children = client.search_runs([mine.info.experiment_id], filter_string=asked)
         assert {c.data.params["strategy"]: c.info.status for c in children} == dict.fromkeys(
-            ("naive", "rehearsal(20)"), "FINISHED"
+            ("naive", OTHER), "FINISHED"
         )
         for child in children:
             run = next(r for r in COMMAND.runs if r.strategy == child.data.params["strategy"])

@@ -19,6 +19,7 @@ nan = float("nan")
 def outcome(strategy: str, seed: int, final: float, **other) -> Outcome:
     rows = [
         {"experience": i, "loss": 0.1, "accuracy": [final] * i + [0.9], "baseline": [0.1], "state_bytes": 17_000}
+        | {"extras": {"rank/1": 3 * i} if strategy == "gpm" else {}}
         for i in range(5)
     ]
     run = Run(strategy, seed=seed, plan=Plan(20, 32)).normal()
@@ -49,6 +50,13 @@ def test_a_browser_shows_table_and_pictures_and_asks_for_nothing_else(comparison
 def test_the_browser_would_have_told_of_a_request(tmp_path):
     (tmp_path / "asks.html").write_text('<img src="http://127.0.0.1:9/picture.png">')
     assert look((tmp_path / "asks.html").as_uri(), tmp_path)[1] == {"http://127.0.0.1:9/picture.png"}
+
+
+def test_what_a_strategy_tells_of_itself_is_drawn_and_what_it_cannot_do_is_said(comparison):
+    page = html(Comparison([*comparison.outcomes, outcome("gpm", 0, 0.1)]))
+    assert page.count("<svg") == 6 and "What strategies tell of themselves" in page
+    assert "<code>gpm</code> holds on to what was learned" in page
+    assert "What strategies tell" not in html(comparison) and 'class="caution"' not in html(comparison)
 
 
 def test_texts_are_escaped(comparison):

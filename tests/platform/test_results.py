@@ -13,7 +13,14 @@ MATRIX = [[1.0], [0.5, 0.8], [0.2, 0.4, 0.9]]
 
 def outcome(strategy="naive", seed=0, matrix=MATRIX, **other):
     rows = [
-        {"experience": i, "loss": None, "accuracy": row, "baseline": [0.1], "state_bytes": 8}
+        {
+            "experience": i,
+            "loss": None,
+            "accuracy": row,
+            "baseline": [0.1],
+            "state_bytes": 8,
+            "extras": {"rank/1": i + seed, "late": None},
+        }
         for i, row in enumerate(matrix)
     ]
     return Outcome(Run(strategy, seed=seed).normal(), rows, 2.0, **other)
@@ -65,3 +72,26 @@ def test_there_is_a_figure_for_the_curves_and_for_every_matrix():
     lines = figures["curves"].axes[0].lines
     assert [line.get_label() for line in lines] == ["naive", "ewc"]
     assert list(lines[0].get_ydata()) == pytest.approx([100, 65, 50])
+
+
+def test_what_strategies_tell_is_averaged_over_seeds_and_drawn():
+    from perdure.platform.figures import cosines, told
+
+    made = Comparison([outcome("gpm"), outcome("gpm", seed=1)])
+    assert [row["rank/1"] for row in made.outcomes[1].extras()] == [1, 2, 3] and isnan(
+        made.outcomes[0].extras()[0]["late"]
+    )
+    figure = made.details()["gpm: rank"]
+    assert list(figure.axes[0].lines[0].get_ydata()) == [0.5, 1.5, 2.5]
+    pairs = {"cosine/02/01": -0.25, "cosine/03/01": 0.5, "cosine/03/02": 0.0}
+    assert cosines(pairs) == [[1, -0.25, 0.5], [-0.25, 1, 0], [0.5, 0, 1]] and cosines({"rank/1": 3.0}) == []
+    assert told([{}, pairs])["cosine"].axes[0].images[0].get_array().tolist() == cosines(pairs)
+
+
+def test_a_regulariser_alone_on_a_class_incremental_stream_is_cautioned():
+    made = Comparison(
+        [outcome(s) for s in ("naive", "ewc", "rehearsal(5) + ewc", "interference", "lwf + interference")]
+    )
+    assert list(made.cautions) == ["ewc", "lwf + interference"]
+    assert "never sees classes of different experiences together" in made.cautions["ewc"]
+    assert Comparison([Outcome(Run("ewc", "split(digits, protocol='task')"), [], 0.0)]).cautions == {}

@@ -63,7 +63,7 @@ def test_it_is_the_sum_of_every_samples_squared_gradient(name):
     heads = torch.tensor([[True, True, False, True]])
     one = Learner(MODELS[name]().double().eval(), SGD(), Rng(0), heads)
     x, y, task = torch.rand(10, 1, 6, 6, dtype=torch.double), torch.arange(10) % 2, torch.zeros(10, dtype=torch.int64)
-    fast = square_scores(one, x, task, lambda logits: y)
+    fast = square_scores(one, x, task, lambda outputs: F.cross_entropy(one.masked(outputs, task), y, reduction="none"))
     slow = {k: torch.zeros_like(p) for k, p in one.params.items()}
     for i in range(10):
         one.model.zero_grad()
@@ -87,6 +87,15 @@ def test_labels_are_drawn_from_the_model():
     fisher = diagonal_fisher(Learner(layer, SGD(), Rng(0)), samples, Rng(0)["fisher"])
     p = layer.bias.detach().softmax(0)
     torch.testing.assert_close(fisher["bias"], p * (1 - p), atol=0.005, rtol=0)
+
+
+def test_the_empirical_fisher_takes_the_labels_of_the_data():
+    torch.manual_seed(0)
+    one = Learner(nn.Linear(3, 4), SGD(), Rng(0))
+    x, y = torch.rand(7, 3), torch.arange(7) % 4
+    fisher = diagonal_fisher(one, Samples(x, y, torch.zeros_like(y)), Rng(0)["fisher"], labels="data")
+    errors = one.model(x).softmax(1) - F.one_hot(y, 4)  # of a linear layer the gradient is error times input
+    torch.testing.assert_close(fisher["weight"], (errors[:, :, None] * x[:, None]).square().mean(0).detach())
 
 
 def test_a_model_in_training_goes_on_training():

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from perdure.strategies.base import Chain, Naive, Strategy
+from perdure.strategies.ewc import EWC
+from perdure.strategies.fitness import Caution
 from perdure.strategies.learner import Learner
 from perdure.strategies.loop import Bookmark, Diverged, Milestone, Plan, learn
 from perdure.strategies.names import model
@@ -170,3 +172,9 @@ def test_random_streams_are_named():
     assert root.fold(1)["a"].initial_seed() == Rng(3, 1)["a"].initial_seed()
     seeds = {r[n].initial_seed() for r in (root, root.fold(1), root.fold("1"), Rng(4)) for n in "ab"}
     assert len(seeds) == 8
+
+
+def test_a_regulariser_alone_on_a_class_incremental_stream_warns():
+    stream = blobs(tasks=2, protocol="class")
+    with pytest.warns(Caution, match=r"never sees classes of different experiences together.*rehearsal\(500\)"):
+        next(iter(learn(stream, learner(stream), EWC(1.0), Plan())))

@@ -8,30 +8,40 @@ from torch import nn
 
 from perdure.strategies.learner import Learner
 from perdure.strategies.loop import Milestone, Plan, learn
+from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import spelled, strategy
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 
-from ..examples import CHAIN_OF_ALL, EXAMPLES, MEETS_MORE
+from ..examples import CHAIN_OF_ALL, EXAMPLES, MEETS_MORE, NEEDS_TASKS, PLAIN, WINNERS
 
 PLAN = Plan(epochs=2, batch_size=20)
 ALL = EXAMPLES | {"all": CHAIN_OF_ALL}
-every = pytest.mark.parametrize("name", ALL)
-everywhere = pytest.mark.parametrize("protocol", ["task", "class", "domain"])
+CASES = [
+    (name, protocol)
+    for name in ALL
+    for protocol in ("task", "class", "domain")
+    if protocol == "task" or name not in NEEDS_TASKS
+]
+everywhere = pytest.mark.parametrize(("name", "protocol"), CASES)
 
 
-def learner(stream, seed=0, optimizer=Adam(0.01)):  # noqa: B008
+def learner(name, stream, seed=0, optimizer=None):
     """Batch statistics, dropout and momentum: all that a resumed run could lose."""
     torch.manual_seed(seed)
-    classes = stream.classes.shape[1]
-    body = [nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 16), nn.ReLU()]
-    return Learner(nn.Sequential(nn.Flatten(), *body, nn.Linear(16, classes)), optimizer, Rng(seed))
+    norm, active, optimizer = nn.BatchNorm1d(32), nn.ReLU(), optimizer or Adam(0.01)
+    if name in (*PLAIN, "all"):
+        norm, optimizer = nn.Identity(), SGD(0.005, momentum=0.9)  # every pull of "all" adds to the others
+    if name in (*WINNERS, "all"):
+        active = Winners(0.5, 32, boost=0.5)
+    body = [nn.Linear(16, 32), norm, active, nn.Dropout(0.2), nn.Linear(32, 16), nn.ReLU()]
+    return Learner(nn.Sequential(nn.Flatten(), *body, nn.Linear(16, stream.classes.shape[1])), optimizer, Rng(seed))
 
 
-def stones(stream, method, seed=0, checkpoint=None, due=lambda: False, optimizer=Adam(0.01)):  # noqa: B008
-    return list(learn(stream, learner(stream, seed, optimizer), method, PLAN, checkpoint, due))
+def stones(stream, name, seed=0, checkpoint=None, due=lambda: False, optimizer=None):
+    return list(learn(stream, learner(name, stream, seed, optimizer), ALL[name], PLAN, checkpoint, due))
 
 
 def through_a_file(checkpoint):
@@ -41,49 +51,48 @@ def through_a_file(checkpoint):
     return torch.load(file, weights_only=True)
 
 
-@every
 @everywhere
 def test_same_seed_same_bits(name, protocol):
     stream = blobs(protocol=protocol)
-    one, two = (stones(stream, ALL[name]) for _ in range(2))
+    one, two = (stones(stream, name) for _ in range(2))
     assert same(one[-1].checkpoint, two[-1].checkpoint)
-    assert [s.accuracy for s in one] == [s.accuracy for s in two]
-    assert not same(one[-1].checkpoint["model"], stones(stream, ALL[name], seed=1)[-1].checkpoint["model"])
+    assert [(s.accuracy, s.extras) for s in one] == [(s.accuracy, s.extras) for s in two]
+    assert not same(one[-1].checkpoint["model"], stones(stream, name, seed=1)[-1].checkpoint["model"])
 
 
-@every
-@everywhere
-@pytest.mark.parametrize("optimizer", [Adam(0.01), SGD(0.05, momentum=0.9)], ids=["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("name", "protocol", "optimizer"),
+    [(*case, SGD(0.05, momentum=0.9)) for case in CASES]
+    + [(*case, Adam(0.01)) for case in CASES if case[0] not in (*PLAIN, "all")],
+    ids=str,
+)
 def test_a_resumed_run_is_the_uninterrupted_run_from_any_step(name, protocol, optimizer):
-    stream, whole = blobs(protocol=protocol), stones(blobs(protocol=protocol), ALL[name], optimizer=optimizer)
-    marked = stones(stream, ALL[name], due=lambda: True, optimizer=optimizer)
+    stream, whole = blobs(protocol=protocol), stones(blobs(protocol=protocol), name, optimizer=optimizer)
+    marked = stones(stream, name, due=lambda: True, optimizer=optimizer)
     milestones = [s for s in marked if isinstance(s, Milestone)]
     assert same([s.checkpoint for s in milestones], [s.checkpoint for s in whole])  # looking changes nothing
-    for stone in [*marked[:-1:5], *milestones[:-1]]:
+    for stone in [*marked[:-1:7], *milestones[:-1]]:
         torch.manual_seed(99)
-        rest = stones(stream, ALL[name], 0, through_a_file(stone.checkpoint), optimizer=optimizer)
+        rest = stones(stream, name, 0, through_a_file(stone.checkpoint), optimizer=optimizer)
         assert same(rest[-1].checkpoint, whole[-1].checkpoint)
-        assert (rest[-1].loss, rest[-1].accuracy, rest[-1].baseline) == (
-            whole[-1].loss,
-            whole[-1].accuracy,
-            whole[-1].baseline,
-        )
+        told = [(s.loss, s.accuracy, s.baseline, s.extras) for s in (rest[-1], whole[-1])]
+        assert told[0] == told[1]
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if n not in MEETS_MORE])
-@everywhere
+@pytest.mark.parametrize(("name", "protocol"), [c for c in CASES if c[0] not in (*MEETS_MORE, *NEEDS_TASKS)])
 def test_before_any_past_it_is_the_naive_learner(name, protocol):
     stream = blobs(tasks=1, protocol=protocol)
-    naive, other = (stones(stream, method)[-1].checkpoint["model"] for method in (ALL["naive"], ALL[name]))
-    assert same(naive, other)
+    same_net = learner(name, stream)
+    naive = list(learn(stream, same_net, ALL["naive"], PLAN))[-1].checkpoint["model"]
+    other = stones(stream, name)[-1].checkpoint["model"]
+    assert same({k: naive[k] for k in same_net.params}, {k: other[k] for k in same_net.params})
 
 
-@every
 @everywhere
 def test_its_state_does_not_change_within_an_experience(name, protocol):
     stream = blobs(protocol=protocol)
     state, before = None, None
-    for stone in learn(stream, learner(stream), ALL[name], PLAN, due=lambda: True):
+    for stone in learn(stream, learner(name, stream), ALL[name], PLAN, due=lambda: True):
         if not isinstance(stone, Milestone) and state is not None:
             assert same(stone.checkpoint["strategy"], before)
         if isinstance(stone, Milestone):
@@ -91,6 +100,6 @@ def test_its_state_does_not_change_within_an_experience(name, protocol):
             before = through_a_file(state)
 
 
-@every
+@pytest.mark.parametrize("name", ALL)
 def test_it_reads_back_from_its_own_text(name):
     assert strategy(spelled(ALL[name])) == ALL[name]

@@ -34,15 +34,19 @@ def test_two_ways_to_write_one_strategy_are_one_text():
 @pytest.mark.parametrize(
     ("text", "problem", "at"),
     [
-        ("rehersal(500)", "unknown name 'rehersal', did you mean 'rehearsal'?; known: cumulative, ewc", 0),
+        ("rehersal(500)", "unknown name 'rehersal', did you mean 'rehearsal'?; known: agem, cumulative", 0),
         ("naive + ewk", "unknown name 'ewk', did you mean 'ewc'", 8),
         ("ewc(strenth=3)", "no argument 'strenth', did you mean 'strength'?", 4),
-        ("rehearsal(500, selection='best')", "selection must be 'balanced' or 'reservoir', got 'best'", 25),
+        (
+            "rehearsal(500, selection='best')",
+            "selection must be 'balanced' or 'reservoir' or 'herding' or",
+            25,
+        ),
         ("rehearsal(1.5)", "capacity must be a whole number, got 1.5", 10),
         ("rehearsal(True)", "capacity must be a whole number, got True", 10),
         ("rehearsal", "rehearsal needs capacity", 0),
         ("naive + rehearsal(0)", "capacity must be at least 1, got 0", 8),
-        ("ewc(1, 2, 3)", "ewc takes 2 arguments", 10),
+        ("ewc(1, 2, 'data', 1, 5)", "ewc takes 4 arguments", 21),
         ("ewc(1, strength=2)", "got strength twice", 7),
         ("ewc(1", "not readable", 3),
         ("ewc(1) + 3", "only strategies can be added", 9),
@@ -63,7 +67,7 @@ def test_an_error_points_at_its_place(text, problem, at):
 def test_every_name_shows_its_arguments_and_says_what_it_is():
     names = STRATEGIES | MODELS | OPTIMIZERS
     assert signature(STRATEGIES["rehearsal"], names) == "capacity, selection='balanced', replay=None"
-    assert signature(MODELS["mlp"], names) == "*widths=(400, 400), dropout=0"
+    assert signature(MODELS["mlp"], names) == "*widths=(400, 400), dropout=0, winners=0, boost=0, bias=True"
     assert [n for n, cls in names.items() if not cls.__doc__ or cls.__doc__.startswith(cls.__name__ + "(")] == []
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .images import channels
+from .winners import activation, refuse_no_share
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,13 @@ class ResNet18:
     """
 
     width: int = 64
+    winners: float = 0.0  # share of units kept by k-winners-take-all in place of ReLU; 0 for ReLU
+    boost: float = 0.0  # of units that win seldom
 
     def __post_init__(self):
         if self.width < 1:
             raise ValueError(f"width must be at least 1, got {self.width}")
+        refuse_no_share(self.winners, self.boost)
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         w, depth = self.width, channels(shape, "resnet18")
@@ -28,22 +31,27 @@ class ResNet18:
         before = w
         for stage, wide in enumerate((w, 2 * w, 4 * w, 8 * w)):
             for stride in (2 if stage else 1, 1):
-                blocks.append(_Block(before, wide, stride))
+                blocks.append(_Block(before, wide, stride, self.winners, self.boost))
                 before = wide
-        stem = [nn.Conv2d(depth, w, 3, padding=1, bias=False), nn.BatchNorm2d(w), nn.ReLU()]
+        stem = [
+            nn.Conv2d(depth, w, 3, padding=1, bias=False),
+            nn.BatchNorm2d(w),
+            activation(self.winners, w, self.boost),
+        ]
         return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * w, classes))
 
 
 class _Block(nn.Module):
-    def __init__(self, before: int, wide: int, stride: int):
+    def __init__(self, before: int, wide: int, stride: int, winners: float, boost: float):
         super().__init__()
         self.first = nn.Conv2d(before, wide, 3, stride, padding=1, bias=False)
         self.second = nn.Conv2d(wide, wide, 3, padding=1, bias=False)
         self.norms = nn.ModuleList([nn.BatchNorm2d(wide), nn.BatchNorm2d(wide)])
-        self.shortcut = nn.Identity()
+        self.active = nn.ModuleList([activation(winners, wide, boost) for _ in range(2)])
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or before != wide:
             self.shortcut = nn.Sequential(nn.Conv2d(before, wide, 1, stride, bias=False), nn.BatchNorm2d(wide))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norms[0](self.first(x)))
-        return F.relu(self.norms[1](self.second(out)) + self.shortcut(x))
+        out = self.active[0](self.norms[0](self.first(x)))
+        return self.active[1](self.norms[1](self.second(out)) + self.shortcut(x))
