@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from perdure.jobs import main
 from perdure.strategies.names import STRATEGIES
+from perdure.streams.names import STREAMS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -92,6 +93,11 @@ def test_the_reference_has_a_row_for_every_strategy():
     text = (ROOT / "docs" / "reference.md").read_text()
     own = [name for name, cls in STRATEGIES.items() if cls.__module__.startswith("perdure.strategies")]
     assert [name for name in own if f"| `{name}` |" not in text] == []
+
+
+def test_the_reference_has_a_row_for_every_stream():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    assert [name for name in STREAMS if f"| `{name}` |" not in text] == []
 
 
 def test_make_targets_of_the_docs_exist():

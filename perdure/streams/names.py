@@ -3,18 +3,38 @@
 from ..notation import NotationError, read
 from .arrays import Arrays
 from .assigned import Assigned
+from .blurry import Blurry
 from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
+from .drifting import Drifting
 from .images import Images
+from .imbalanced import Imbalanced, LongTailed
 from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
+from .noisy import Noisy
+from .online import Online
 from .permuted import Permuted
 from .recipe import Recipe
+from .repeated import Repeated
 from .rotated import Rotated
 from .split import ClassSplit
 from .svhn import SVHN
+from .swiss_roll import Rolls, SwissRoll
 from .table import Table
 
-STREAMS: dict[str, type] = {"split": ClassSplit, "permuted": Permuted, "rotated": Rotated, "assigned": Assigned}
+STREAMS: dict[str, type] = {
+    "split": ClassSplit,
+    "permuted": Permuted,
+    "rotated": Rotated,
+    "assigned": Assigned,
+    "swiss_roll": SwissRoll,
+    "blurry": Blurry,
+    "online": Online,
+    "repeated": Repeated,
+    "noisy": Noisy,
+    "long_tailed": LongTailed,
+    "imbalanced": Imbalanced,
+    "drifting": Drifting,
+}
 DATASETS: dict[str, type] = {
     "digits": Digits,
     "fashion_mnist": FashionMNIST,
@@ -27,6 +47,7 @@ DATASETS: dict[str, type] = {
     "images": Images,
     "arrays": Arrays,
     "table": Table,
+    "rolls": Rolls,
 }
 
 
