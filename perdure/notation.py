@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 STAR = {"star": True}  # metadata of a first field that takes all positional arguments, as mlp(400, 400)
+REST = {"rest": True}  # metadata of a last field that takes all other keyword arguments, as ((name, value), ...)
 
 
 class NotationError(ValueError):
@@ -56,6 +57,9 @@ def signature(cls: type, names: Mapping[str, type]) -> str:
     """The arguments of a name as a reader would write them, with their defaults."""
     parts = []
     for field in dataclasses.fields(cls):
+        if "rest" in field.metadata:
+            parts.append(f"**{field.name}")
+            continue
         star = "*" if "star" in field.metadata else ""
         parts.append(f"{star}{field.name}" + ("" if _needed(field) else f"={spell(_default(field), names)}"))
     return ", ".join(parts)
@@ -67,7 +71,9 @@ def _arguments(thing, names):
     for n, field in enumerate(dataclasses.fields(thing)):
         value = getattr(thing, field.name)
         changed = _needed(field) or value != _default(field)
-        if "star" in field.metadata:
+        if "rest" in field.metadata:
+            yield from (f"{key}={spell(part, names)}" for key, part in value)
+        elif "star" in field.metadata:
             yield from (spell(part, names) for part in (value if changed else ()))
         elif leading and changed and (n == 0 or _needed(field)):
             yield spell(value, names)
@@ -110,7 +116,8 @@ class _Reader:
             raise self.error(
                 f"unknown name {name!r}{_nearest(name, self.names)}; known: {', '.join(sorted(self.names))}", node
             )
-        fields = dataclasses.fields(cls)
+        fields = [f for f in dataclasses.fields(cls) if "rest" not in f.metadata]
+        rest = [f.name for f in dataclasses.fields(cls) if "rest" in f.metadata]
         given: dict[str, Any] = {}
         if fields and "star" in fields[0].metadata:
             if args:
@@ -122,8 +129,15 @@ class _Reader:
             raise self.error(f"{name} {takes}: {name}({signature(cls, self.names)})", args[len(fields)])
         for field, arg in zip(fields, args, strict=False):
             given[field.name] = self.fitted(cls, field.name, self.build(arg), arg)
+        known = {field.name for field in fields}
         for keyword in keywords:
-            given |= self.keyword(name, cls, keyword, given)
+            if keyword.arg and keyword.arg not in known and rest:
+                others = dict(given.get(rest[0], ()))
+                if keyword.arg in others:
+                    raise self.error(f"{name} got {keyword.arg} twice", keyword)
+                given[rest[0]] = tuple(sorted((others | {keyword.arg: self.build(keyword.value)}).items()))
+            else:
+                given |= self.keyword(name, cls, keyword, given)
         for field in fields:
             if _needed(field) and field.name not in given:
                 raise self.error(f"{name} needs {field.name}: {name}({signature(cls, self.names)})", node)
@@ -154,6 +168,8 @@ class _Reader:
             return left + right
         except TypeError:
             raise self.error("only strategies can be added", node.right) from None
+        except ValueError as e:
+            raise self.error(str(e), node.right) from None
 
     def error(self, problem: str, node: ast.expr | ast.keyword) -> NotationError:
         return NotationError(problem, self.text, len(self.text.encode()[: node.col_offset].decode()))

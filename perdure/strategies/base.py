@@ -1,5 +1,6 @@
 """A strategy is frozen hyperparameters plus a few pure hooks over an explicit state."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,7 +59,19 @@ class Strategy:
     def __add__(self, other: "Strategy") -> "Chain":
         if not isinstance(other, Strategy):
             raise TypeError(f"a strategy adds to another strategy, not to {type(other).__name__}")
+        if isinstance(self, OwnLoop) or isinstance(other, OwnLoop):
+            raise ValueError("a strategy that trains with a loop of its own cannot be added to others")
         return Chain((*stages(self), *stages(other)))
+
+
+class OwnLoop(Strategy):
+    """A strategy that trains with a loop of its own: it has no part in ours, nor in sums of strategies."""
+
+    def learn(
+        self, stream: Stream, learner: Learner, plan: Any, checkpoint: dict[str, Any] | None, due: Callable[[], bool]
+    ) -> Iterator[Any]:
+        """What `perdure.strategies.loop.learn` does: milestones, each with a checkpoint to go on from."""
+        raise NotImplementedError
 
 
 def stages(strategy: Strategy) -> tuple[Strategy, ...]:

@@ -27,17 +27,21 @@ class GradientProjection(Strategy):
     """
 
     recalls = False
-    threshold: float = 0.97  # of the energy of a layer's inputs
-    increase: float = 0.0  # of the threshold, per experience
+    threshold: float | tuple[float, ...] = 0.97  # of the energy of a layer's inputs; or one for each layer in turn
+    increase: float = 0.0  # of the thresholds, per experience
     samples: int = 300  # of each experience, whose inputs make the basis
 
     def __post_init__(self):
-        if not 0 < self.threshold <= 1 or self.increase < 0 or self.samples < 1:
+        if any(not 0 < t <= 1 for t in self._thresholds(1)) or self.increase < 0 or self.samples < 1:
             raise ValueError(f"expected threshold in (0, 1], increase >= 0 and samples >= 1, got {self}")
 
     def init(self, learner):
         expect_plain_steps(learner, "gpm")
         expect_no_norms(learner, "gpm")
+        layers = protected(learner)
+        if isinstance(self.threshold, tuple) and len(self.threshold) != len(layers):
+            named = ", ".join(layers)
+            raise ValueError(f"expected a threshold for each of {len(layers)} layers ({named}), got {self.threshold}")
         return {}
 
     def steer(self, learner, grads, state):
@@ -48,19 +52,27 @@ class GradientProjection(Strategy):
     def consolidate(self, learner, experience, state):
         some = experience.train.draw(self.samples, learner.rng["gpm"])
         met = state["met"] if state else 0
-        threshold = min(1.0, self.threshold + self.increase * met)
-        bases = state["bases"] if state else {}
-        grown = {name: grown_basis(bases.get(name), seen, threshold) for name, seen in layer_inputs(learner, some)}
+        bases, seen = state["bases"] if state else {}, layer_inputs(learner, some)
+        shares = (min(1.0, t + self.increase * met) for t in self._thresholds(len(seen)))
+        grown = {n: grown_basis(bases.get(n), a, share) for (n, a), share in zip(seen.items(), shares, strict=True)}
         return {"bases": grown, "met": met + 1}
+
+    def _thresholds(self, layers: int) -> tuple[float, ...]:
+        return self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * layers
 
     def describe(self, learner, state):
         return {f"rank/{name}": float(basis.shape[1]) for name, basis in state["bases"].items()}
 
 
-def layer_inputs(learner: Learner, some: Samples) -> Iterator[tuple[str, Tensor]]:
-    """For every layer with weights what they were multiplied with, (D, N), a last row of ones where there is a bias."""
+def protected(learner: Learner) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The layers by name whose weights are projected: heads that are a task's own are not."""
     last = head(learner.model) if learner.protocol == "task" else None
-    layers = {n: m for n, m in learner.model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and m is not last}
+    return {n: m for n, m in learner.model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and m is not last}
+
+
+def layer_inputs(learner: Learner, some: Samples) -> dict[str, Tensor]:
+    """For every layer what its weights were multiplied with, (D, N), a last row of ones where there is a bias."""
+    layers = protected(learner)
     seen: dict[str, Tensor] = {}
 
     def note(name: str, module: nn.Module, given: tuple) -> None:
@@ -74,10 +86,12 @@ def layer_inputs(learner: Learner, some: Samples) -> Iterator[tuple[str, Tensor]
     finally:
         for hook in hooks:
             hook.remove()
+    inputs = {}
     for name, layer in layers.items():
         a = seen[name]
         rows = patches(layer, a).transpose(1, 2).flatten(0, 1) if isinstance(layer, nn.Conv2d) else a.flatten(0, -2)
-        yield name, (rows if layer.bias is None else F.pad(rows, (0, 1), value=1.0)).T
+        inputs[name] = (rows if layer.bias is None else F.pad(rows, (0, 1), value=1.0)).T
+    return inputs
 
 
 def grown_basis(basis: Tensor | None, inputs: Tensor, threshold: float) -> Tensor:

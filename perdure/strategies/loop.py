@@ -4,13 +4,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, optim
 
 from ..streams.experience import Batch, Experience, Stream
-from .base import State, Strategy
+from .base import OwnLoop, State, Strategy
 from .fitness import Caution, caution
 from .learner import Learner
 
@@ -85,10 +86,11 @@ def learn(
     doubt = caution(strategy, stream.protocol)
     if doubt:
         warnings.warn(f"this strategy {doubt}", Caution, stacklevel=2)
-    return _learn(stream, learner, strategy, plan, checkpoint, due)
+    make = strategy.learn if isinstance(strategy, OwnLoop) else partial(_learn, strategy)
+    return make(stream, learner, plan, checkpoint, due)
 
 
-def _learn(stream, learner, strategy, plan, checkpoint, due):
+def _learn(strategy, stream, learner, plan, checkpoint, due):
     root, stream = learner.rng, strategy.curriculum(stream)
     learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), root.fold("init")
     state = strategy.init(learner)
@@ -121,7 +123,7 @@ def _learn(stream, learner, strategy, plan, checkpoint, due):
         extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
         spent, started = time.perf_counter() - started, time.perf_counter()
         loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
-        yield Milestone(stream.marks.index(i), loss, accuracy, baseline, _bytes(state), spent, after, extras)
+        yield Milestone(stream.marks.index(i), loss, accuracy, baseline, state_bytes(state), spent, after, extras)
 
 
 def _after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -> dict[str, Any]:
@@ -194,15 +196,21 @@ def _refuse_divergence(losses: Tensor, learner: Learner, experience: int, per_ep
             raise Diverged(f"weights of {name} are not finite at {where}; a smaller learning rate is the usual remedy")
 
 
-@torch.no_grad()
 def evaluate(
-    learner: Learner, experiences: Sequence[Experience], strategy: Strategy, state: State, chunk: int = 4096
+    learner: Learner, experiences: Sequence[Experience], strategy: Strategy, state: State
 ) -> tuple[float, ...]:
-    """Accuracy on the test split of each experience; the device is read once, at the end."""
+    """Accuracy on the test split of each experience."""
+    return judged(learner, experiences, lambda b: strategy.answer(learner, b, learner.outputs(b.x, b.task), state))
+
+
+@torch.no_grad()
+def judged(
+    learner: Learner, experiences: Sequence[Experience], answers: Callable[[Batch], Tensor], chunk: int = 4096
+) -> tuple[float, ...]:
+    """Accuracy of the (B, C) outputs that `answers` gives; the device is read once, at the end."""
 
     def right(b: Batch) -> Tensor:
-        outputs = strategy.answer(learner, b, learner.outputs(b.x, b.task), state)
-        return learner.masked(outputs, b.task).argmax(1) == b.y
+        return learner.masked(answers(b), b.task).argmax(1) == b.y
 
     with learner.resting():
         hits = [torch.cat([right(b) for b in e.test.chunks(chunk)]).double().mean() for e in experiences]
@@ -220,12 +228,12 @@ def _copied(value):
     return value
 
 
-def _bytes(state: State) -> int:
+def state_bytes(state: State) -> int:
     match state:
         case Tensor():
             return state.numel() * state.element_size()
         case dict():
-            return sum(map(_bytes, state.values()))
+            return sum(map(state_bytes, state.values()))
         case list() | tuple():
-            return sum(map(_bytes, state))
+            return sum(map(state_bytes, state))
     return 0

@@ -4,6 +4,7 @@ from typing import Any
 
 from .. import notation
 from .agem import AGEM
+from .avalanche import AvalancheStrategy
 from .base import Chain, Naive, Strategy, stages
 from .der import DER
 from .distillation import Distillation
@@ -46,6 +47,7 @@ STRATEGIES: dict[str, type] = {
     "heterogeneous_dropout": HeterogeneousDropout,
     "xdg": ContextGating,
     "interference": Interference,
+    "avalanche": AvalancheStrategy,
 }
 MODELS: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18}
 OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}

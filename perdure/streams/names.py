@@ -3,6 +3,7 @@
 from ..notation import NotationError, read
 from .arrays import Arrays
 from .assigned import Assigned
+from .avalanche import AvalancheData, AvalancheStream
 from .blurry import Blurry
 from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
@@ -34,6 +35,7 @@ STREAMS: dict[str, type] = {
     "long_tailed": LongTailed,
     "imbalanced": Imbalanced,
     "drifting": Drifting,
+    "avalanche": AvalancheStream,
 }
 DATASETS: dict[str, type] = {
     "digits": Digits,
@@ -48,6 +50,7 @@ DATASETS: dict[str, type] = {
     "arrays": Arrays,
     "table": Table,
     "rolls": Rolls,
+    "avalanche_data": AvalancheData,
 }
 
 

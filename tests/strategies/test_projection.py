@@ -127,7 +127,7 @@ def test_projected_steps_move_past_answers_by_no_more_than_the_energy_dropped(ne
     one.optimizer = SGD(0.1)
     first, second = images(40), images(40, 1)
     state = method.consolidate(one, first, {})
-    seen = dict(layer_inputs(one, Samples(batch_of(first).x, batch_of(first).y, batch_of(first).task)))
+    seen = layer_inputs(one, Samples(batch_of(first).x, batch_of(first).y, batch_of(first).task))
     before, weight = one.model(batch_of(first).x).detach(), one.snapshot()
     for _ in range(10):
         grads = method.steer(one, slopes(one, batch_of(second)), state)
@@ -183,6 +183,19 @@ def test_thresholds_rise_over_tasks_and_heads_of_a_task_stream_stay_free():
     assert set(states[0]["bases"]) == {"1"} and flat_.describe(one, states[0]).keys() == {"rank/1"}  # the hidden layer
     one.protocol = "class"
     assert set(flat_.consolidate(one, stream[0], {})["bases"]) == {"1", "3"}
+
+
+def test_every_layer_may_have_a_threshold_of_its_own():
+    stream = blobs(tasks=1, protocol="class")
+    one = learner(stream)
+    one.protocol = "class"
+    single, pair = (
+        method.consolidate(one, stream[0], {})["bases"]
+        for method in (GradientProjection(0.7), GradientProjection((0.7, 0.99)))
+    )
+    assert torch.equal(single["1"], pair["1"]) and single["3"].shape[1] < pair["3"].shape[1]
+    with pytest.raises(ValueError, match=r"a threshold for each of 2 layers \(1, 3\), got \(0.9,\)"):
+        GradientProjection((0.9,)).init(one)
 
 
 class TestRefusals:
