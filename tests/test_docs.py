@@ -14,6 +14,8 @@ from perdure.jobs import main
 from perdure.strategies.names import STRATEGIES
 from perdure.streams.names import STREAMS
 
+from .streams.tiny import mnist
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # How a line that needs a cluster, a GPU, data that nobody has here or many minutes is brought to this machine: what it
@@ -44,6 +46,7 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "data.npz", x=rng.random((80, 5), dtype=np.float32), y=np.arange(80) % 4)
     rows = [f"{n % 7},{n % 5},{'up' if n % 3 else 'down'},{n % 2}" for n in range(60)]
     (tmp_path / "log.csv").write_text("\n".join(["heat,load,state,month", *rows]))
+    mnist(tmp_path / "mnist" / "MNIST" / "raw")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -71,7 +74,8 @@ def test_a_line_of_the_docs_runs(words, folder):
 def test_python_of_the_docs_runs(page, folder):
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
         exec(compile(block, page.name, "exec"), {"__name__": page.name})
-    assert (folder / "curves.png").stat().st_size > 10_000
+    if page.name == "README.md":
+        assert (folder / "curves.png").stat().st_size > 10_000
 
 
 @pytest.mark.usefixtures("cluster")

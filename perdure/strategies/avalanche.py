@@ -41,8 +41,9 @@ NOT_HERE = {  # and why
 class AvalancheStrategy(OwnLoop):
     """One of `avalanche.training.supervised` by name, as avalanche('GDumb', mem_size=2000); arguments are Avalanche's.
 
-    It trains with Avalanche's own loop, on the same experiences, epochs, batch size, model and optimizer, and is
-    tested as ours are. A run that is killed goes on from the end of the last experience. Needs avalanche-lib.
+    It trains with Avalanche's own loop, on the same experiences, epochs, batch size, model and optimizer (which
+    starts afresh after every mark as ours do, or is kept where it says so), and is tested as ours are. A run
+    that is killed goes on from the end of the last experience. Needs avalanche-lib.
     """
 
     name: str
@@ -76,6 +77,8 @@ class AvalancheStrategy(OwnLoop):
         started = time.perf_counter()
         for i in range(first, len(stream)):
             learner.heads = stream.heads(i)
+            if i - 1 in stream.marks and not learner.keeps_optimizer:
+                theirs.optimizer.state.clear()
             _seed(root.fold(i).integer("avalanche"))
             losses = _trained(theirs, stream, i)
             if i not in stream.marks:

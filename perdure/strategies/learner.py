@@ -19,7 +19,7 @@ SHUT = -1e9  # logit of a class outside the head; finite, so that p * log p stay
 @dataclass
 class Learner:
     model: nn.Module
-    optimizer: Callable[..., optim.Optimizer]  # called anew after every mark of the stream
+    optimizer: Callable[..., optim.Optimizer]  # called anew after every mark of the stream, unless its `keep` is true
     rng: Rng
     heads: Tensor | None = None  # (T, C) bool; None leaves every class open
     protocol: str = "class"  # of the stream that is being learned
@@ -50,6 +50,10 @@ class Learner:
     def snapshot(self) -> dict[str, Tensor]:
         """A detached copy of every parameter and buffer."""
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    @property
+    def keeps_optimizer(self) -> bool:
+        return getattr(self.optimizer, "keep", False)
 
     @property
     def device(self) -> torch.device:

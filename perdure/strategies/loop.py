@@ -103,7 +103,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
     started, optimizer = time.perf_counter(), None
     for i in range(first, len(stream)):
         experience, learner.heads = stream[i], stream.heads(i)
-        if optimizer is None:  # a new one after every mark
+        if optimizer is None:  # a new one after every mark, unless it is kept
             optimizer = learner.optimizer(learner.model.parameters())
         if checkpoint is not None and "optimizer" in checkpoint:
             optimizer.load_state_dict(checkpoint["optimizer"])
@@ -118,9 +118,12 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
                 at = _after(learner, state, baseline, i)
                 yield Bookmark(i + 1, 0, at | {"optimizer": _copied(optimizer.state_dict())})
             continue
-        optimizer = None
         accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
         extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
+        if learner.keeps_optimizer:
+            after["optimizer"] = _copied(optimizer.state_dict())
+        else:
+            optimizer = None
         spent, started = time.perf_counter() - started, time.perf_counter()
         loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
         yield Milestone(stream.marks.index(i), loss, accuracy, baseline, state_bytes(state), spent, after, extras)

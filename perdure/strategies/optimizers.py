@@ -1,4 +1,4 @@
-"""Optimizers by text; each recipe makes a fresh one after every mark of a stream.
+"""Optimizers by text; each recipe makes a fresh one after every mark of a stream, unless it is told to keep it.
 
 torch's own, with one kernel for all parameters (`fused`), which is exact and the fastest on CPU and GPU alike.
 """
@@ -21,6 +21,7 @@ class SGD:
     lr: float = 0.1
     momentum: float = 0.0
     weight_decay: float = 0.0
+    keep: bool = False  # moments live on from one experience to the next
 
     def __post_init__(self):
         _refuse_bad_rate(self.lr)
@@ -36,6 +37,7 @@ class Adam:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+    keep: bool = False
 
     def __post_init__(self):
         _refuse_bad_rate(self.lr)
@@ -51,6 +53,7 @@ class AdamW:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
+    keep: bool = False
 
     def __post_init__(self):
         _refuse_bad_rate(self.lr)

@@ -53,7 +53,6 @@ class AvalancheStream(Recipe):
 def benchmark(name: str, arguments: dict[str, Any], places: Places) -> Any:
     """Avalanche's own benchmark. Raises ValueError for a name or an argument that it does not know."""
     from avalanche.benchmarks import classic
-    from torchvision.transforms import ToTensor
 
     make = vars(classic).get(name)
     if not inspect.isfunction(make):
@@ -63,7 +62,7 @@ def benchmark(name: str, arguments: dict[str, Any], places: Places) -> Any:
     unknown = sorted(set(arguments) - set(takes))
     if unknown:
         raise ValueError(f"Avalanche's {name} has no argument {unknown[0]!r}; it takes {', '.join(takes)}")
-    own: dict[str, Any] = {k: ToTensor() for k in ("train_transform", "eval_transform") if k in takes}
+    own: dict[str, Any] = {k: _scaled for k in ("train_transform", "eval_transform") if k in takes}
     folder = next((folder for _, folder in places.named()[:2] if folder), None)  # --data, $PERDURE_DATA
     if "dataset_root" in takes and folder is not None:
         own["dataset_root"] = str(folder)
@@ -75,6 +74,13 @@ def benchmark(name: str, arguments: dict[str, Any], places: Places) -> Any:
             f"Avalanche could not bring the data of {name} ({str(e).splitlines()[0]}); it looked in {where} and on the "
             "network: put the files there as torchvision lays them out, or name another folder with --data"
         ) from None
+
+
+def _scaled(picture: Any) -> Tensor:
+    """A picture as (C, H, W) in [0, 1]; some of Avalanche's benchmarks do that before they ask."""
+    from torchvision.transforms.functional import to_tensor
+
+    return picture if isinstance(picture, Tensor) else to_tensor(picture)
 
 
 def dataset_of(made: Any, protocol: Protocol) -> Dataset:

@@ -12,6 +12,7 @@ from perdure.strategies import avalanche_state, metrics
 from perdure.strategies.avalanche import AvalancheStrategy, _seed
 from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.strategies.names import spelled, strategy
+from perdure.strategies.optimizers import Adam
 from perdure.streams.avalanche import benchmark_of
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
@@ -146,6 +147,21 @@ def test_forgetting_since_the_best_is_more_than_since_it_was_learned():
     matrix = [[0.6, 0.1, 0.1], [0.8, 0.7, 0.1], [0.5, 0.6, 0.9]]
     assert metrics.forgetting(matrix) == pytest.approx((0.3 + 0.1) / 2)
     assert -metrics.backward_transfer(matrix) == pytest.approx((0.1 + 0.1) / 2)  # what Avalanche says
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_optimizer_starts_afresh_or_is_kept_as_it_says(keep):
+    stream = blobs(protocol="task")  # the same loss as ours there
+    plan = Plan(epochs=1, batch_size=120)  # and one order
+
+    def run(text, checkpoint=None):
+        one = learner(stream)
+        one.optimizer = Adam(0.01, keep=keep)
+        return list(learn(stream, one, strategy(text), plan, checkpoint))
+
+    theirs, ours = run("avalanche('Naive')"), run("naive")
+    assert theirs[-1].loss == pytest.approx(ours[-1].loss, rel=1e-4)
+    assert same(run("avalanche('Naive')", through_a_file(theirs[0].checkpoint))[-1].checkpoint, theirs[-1].checkpoint)
 
 
 def test_steps_are_counted_and_the_run_shows_itself_alive():

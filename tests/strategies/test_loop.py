@@ -10,7 +10,7 @@ from perdure.strategies.fitness import Caution
 from perdure.strategies.learner import Learner
 from perdure.strategies.loop import Bookmark, Diverged, Milestone, Plan, learn
 from perdure.strategies.names import model
-from perdure.strategies.optimizers import SGD
+from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
@@ -37,6 +37,31 @@ def test_naive_is_the_bare_loop_to_the_bit():
                 (each.sum() / len(y)).backward()
                 optimizer.step()
     assert same(last.checkpoint["model"], dict(bare.state_dict()))
+
+
+def test_an_optimizer_that_is_kept_lives_through_the_stream_and_through_a_kill():
+    stream, plan = blobs(tasks=3, protocol="class"), Plan(epochs=1, batch_size=40)
+
+    def one(keep):
+        torch.manual_seed(0)
+        return Learner(model("mlp(32)").build((16,), 6), Adam(0.01, keep=keep), Rng(0))
+
+    bare, kept = one(True).model, list(learn(stream, one(True), Naive(), plan))
+    optimizer = Adam(0.01)(bare.parameters())
+    for i, experience in enumerate(stream):
+        open_ = stream.classes[: i + 1].any(0)
+        for index in torch.randperm(120, generator=Rng(0, i, "epoch", 0)["order"]).split(40):
+            x, y, _ = experience.train.samples(index)
+            each = F.cross_entropy(bare(x).masked_fill(~open_, -1e9), y, reduction="none")
+            optimizer.zero_grad()
+            (each.sum() / len(y)).backward()
+            optimizer.step()
+    assert same(kept[-1].checkpoint["model"], dict(bare.state_dict()))
+    again = list(learn(stream, one(True), Naive(), plan, kept[0].checkpoint))
+    assert same(again[-1].checkpoint, kept[-1].checkpoint)
+    assert not same(
+        kept[-1].checkpoint["model"], list(learn(stream, one(False), Naive(), plan))[-1].checkpoint["model"]
+    )
 
 
 def test_steps_instead_of_epochs():
