@@ -1,8 +1,10 @@
 """One attempt at a run: from its newest checkpoint to its end, told as events."""
 
 import errno
+import io
 import json
 import os
+import shutil
 import socket
 import time
 import traceback
@@ -19,7 +21,7 @@ from ..streams.dataset import Dataset
 from .events import Event, Failed, Finished, Reached, Started
 from .journal import Journal, row
 from .run import Run, build
-from .site import Site
+from .site import PICTURES, Site
 from .store import Fenced, Store, write
 
 
@@ -75,10 +77,12 @@ def forget(run: Run, site: Site) -> None:
     Store(site.folder(run)).clear()
     for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
         (site.folder(run) / name).unlink(missing_ok=True)
+    shutil.rmtree(site.folder(run) / PICTURES, ignore_errors=True)
 
 
 def _attempt(run, site, dataset, store, journal, attempt, alive):
     torch.set_num_threads(run.threads)
+    folder = site.folder(run)
     stream, learner, strategy = build(run, dataset)
     checkpoint = store.load()
     if checkpoint is not None and checkpoint["data"] != dataset.fingerprint:
@@ -103,6 +107,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
             journal.note(
                 attempt=attempt, event="milestone", time=time.time(), experience=stone.experience, seconds=stone.seconds
             )
+            if stream.shape == (2,):
+                _draw(folder / PICTURES, learner, strategy, stone, stream)
         store.save(stone.checkpoint | about, attempt)
         if not isinstance(stone, Bookmark):
             yield Reached(run.id, row(stone), stone.seconds)
@@ -110,6 +116,19 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     write(store.folder / "finished", b"")
     journal.note(attempt=attempt, event="end", time=time.time())
     yield Finished(run.id, False)
+
+
+def _draw(folder, learner, strategy, stone, stream):
+    """The decision surface, where the plane can be seen whole."""
+    from .surface import drawn
+
+    buffer, i = io.BytesIO(), stream.marks[stone.experience]
+    figure = drawn(
+        learner, strategy, stone.checkpoint["strategy"], stream, i, f"after experience {stone.experience + 1}"
+    )
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    folder.mkdir(exist_ok=True)
+    write(folder / f"surface_{stone.experience + 1:02d}.png", buffer.getvalue())
 
 
 class _Due:

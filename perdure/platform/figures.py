@@ -14,7 +14,7 @@ def curves(matrices: Mapping[str, Sequence[Matrix]]) -> Any:
     """Average accuracy on all experiences met so far, after each; bands are 95 % intervals over seeds."""
     from .results import Interval
 
-    figure = _figure(7.2, 4.2)
+    figure = new(7.2, 4.2)
     axes = figure.subplots()
     for n, (name, seeds) in enumerate(matrices.items()):
         length = min(map(len, seeds))
@@ -34,7 +34,7 @@ def curves(matrices: Mapping[str, Sequence[Matrix]]) -> Any:
 
 def heat_map(matrix: Matrix, name: str = "") -> Any:
     """Accuracy on experience j (columns) once experience i (rows) has been learned, in per cent."""
-    figure = _figure(3.9, 3.6)
+    figure = new(3.9, 3.6)
     axes = figure.subplots()
     width = max(map(len, matrix))
     cells = [[100 * v for v in row] + [float("nan")] * (width - len(row)) for row in matrix]
@@ -62,7 +62,7 @@ def told(rows: Sequence[Mapping[str, float]], name: str = "") -> dict[str, Any]:
 
 
 def _lines(rows: Sequence[Mapping[str, float]], kind: str, name: str) -> Any:
-    figure = _figure(4.6, 3.4)
+    figure = new(4.6, 3.4)
     axes = figure.subplots()
     parts = sorted({key for row in rows for key in row if key.partition("/")[0] == kind})
     for n, key in enumerate(parts):
@@ -79,7 +79,7 @@ def _lines(rows: Sequence[Mapping[str, float]], kind: str, name: str) -> Any:
 
 
 def _cosines(row: Mapping[str, float], name: str) -> Any:
-    figure = _figure(3.9, 3.6)
+    figure = new(3.9, 3.6)
     axes = figure.subplots()
     cells = cosines(row)
     image = axes.imshow(cells, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
@@ -117,7 +117,8 @@ def svg(figure: Any) -> str:
     return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
 
 
-def _figure(width: float, height: float) -> Any:
+def new(width: float, height: float) -> Any:
+    """An empty figure, sides in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -230,6 +230,8 @@ class _Mirror:
         self._client.log_figure(id, curves({run.strategy: [matrix(rows)]}), "figures/accuracy_over_stream.png")
         for kind, figure in told([row["extras"] for row in rows], run.strategy).items():
             self._client.log_figure(id, figure, f"figures/{kind}.png")
+        for path in self.site.pictures(run):
+            self._client.log_artifact(id, str(path), "figures")
 
     def _report(self, final: Comparison) -> None:
         parent = self.known["parent"]

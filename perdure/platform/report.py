@@ -1,5 +1,6 @@
 """The report of a comparison: one HTML file that holds everything and asks nothing of any network."""
 
+from base64 import b64encode
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isnan
@@ -38,6 +39,7 @@ def html(comparison: Comparison) -> str:
         run=comparison.outcomes[0].run,
         figures={name: Markup(figure) for name, figure in figures.items()},
         details=[Markup(figure) for figure in details.values()],
+        surfaces={s: [_embedded(p) for p in g[0].pictures] for s, g in comparison.by_strategy().items() if g},
         colour={name: COLOURS[n % len(COLOURS)] for n, name in enumerate(order)},
         again=again(comparison),
         words=WORDS,
@@ -71,6 +73,11 @@ def carried(value: Interval) -> str:
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def _embedded(picture: Path) -> str:
+    """A PNG file as an address that needs no network."""
+    return f"data:image/png;base64,{b64encode(picture.read_bytes()).decode()}"
 
 
 def _made() -> dict[str, Any]:

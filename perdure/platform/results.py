@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan, sqrt
+from pathlib import Path
 from typing import Any
 
 from ..strategies import metrics
@@ -23,6 +24,7 @@ class Outcome:
     seconds: float  # spent on its experiences
     status: str = "finished"
     problem: str = ""
+    pictures: tuple[Path, ...] = ()  # PNG files that it has drawn of itself
 
     def metrics(self) -> dict[str, float]:
         return metrics.summary(matrix(self.rows), self.rows[0]["baseline"]) if self.rows else {}
@@ -34,7 +36,7 @@ class Outcome:
     @staticmethod
     def of(run: Run, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
         journal = Journal(site.folder(run))
-        return Outcome(run, journal.rows(), journal.seconds(), status, problem)
+        return Outcome(run, journal.rows(), journal.seconds(), status, problem, tuple(site.pictures(run)))
 
 
 @dataclass(frozen=True)

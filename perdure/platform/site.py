@@ -5,6 +5,8 @@ from pathlib import Path
 
 from .run import Run
 
+PICTURES = "pictures"  # in a run's folder
+
 
 @dataclass(frozen=True)
 class Site:
@@ -25,6 +27,10 @@ class Site:
 
     def folder(self, run: Run) -> Path:
         return self.runs / run.id
+
+    def pictures(self, run: Run) -> list[Path]:
+        """What a run has drawn of itself, in order."""
+        return sorted((self.folder(run) / PICTURES).glob("*.png"))
 
 
 def absolute(path: str) -> str:

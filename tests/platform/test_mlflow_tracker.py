@@ -98,6 +98,15 @@ def test_pictures_and_report_are_artifacts(sqlite):
     assert "figures/cosine.png" in held(children[OTHER].info.run_id, "figures")
 
 
+def test_decision_surfaces_are_artifacts_of_the_run(tmp_path):
+    site, uri = Site(str(tmp_path / "home")), f"sqlite:///{tmp_path}/mlflow.db"
+    command = Command.grid(["naive"], [0], stream="swiss_roll(2, samples=20)", plan=Plan(1, 20))
+    assert made(site, uri, command).undelivered == ""
+    client, _, children = told(uri)
+    held = {a.path for a in client.list_artifacts(children["naive"].info.run_id, "figures")}
+    assert {"figures/surface_01.png", "figures/surface_02.png"} < held
+
+
 def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
     from perdure.platform.execute import forget
 
