@@ -2,9 +2,9 @@
 
 import sys
 
-from . import loop, platform, strategies
+from . import loop, methods, platform, strategies
 
-PARTS = {"platform": platform.main, "loop": loop.main, "strategies": strategies.main}
+PARTS = {"platform": platform.main, "loop": loop.main, "methods": methods.main, "strategies": strategies.main}
 
 for name in sys.argv[1:] or PARTS:
     PARTS[name]()

@@ -36,12 +36,12 @@ def main(rounds: int = 5) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     recipe = stream_recipe("split(fashion_mnist)")
-    stream = _untested(recipe.arrange(recipe.source().load(Places())))
+    stream = untested(recipe.arrange(recipe.source().load(Places())))
     rows = [
         _row("naive, against a bare loop", "<= 1.05 x", lambda: ours(stream, "naive"), lambda: bare(stream), rounds)
     ]
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
-        own, tensors = _avalanche_benchmark(folder), _tensor_benchmark(stream)
+        own, tensors = avalanche_benchmark(folder), tensor_benchmark(stream)
         for text, reach in (("naive", "2.8"), (f"rehearsal({MEMORY})", "2.5"), ("ewc", "3")):
             for what, benchmark, asked in (("", own, f">= {reach} x faster"), (", its data as tensors", tensors, "")):
                 against = partial(avalanche, benchmark, text)
@@ -54,14 +54,14 @@ def main(rounds: int = 5) -> None:
 
 def ours(stream: Stream, text: str) -> list:
     torch.manual_seed(0)
-    learner = Learner(_net(), Adam(1e-3), Rng(0))
+    learner = Learner(network(), Adam(1e-3), Rng(0))
     return list(learn(stream, learner, strategy(text), Plan(epochs=1, batch_size=128)))
 
 
 def bare(stream: Stream) -> None:
     """What one would write by hand, with the data in memory."""
     torch.manual_seed(0)
-    net = _net()
+    net = network()
     for experience in stream:
         x, y, _ = experience.train.everything()
         optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=True)
@@ -77,7 +77,7 @@ def avalanche(benchmark, text: str) -> None:
 
     warnings.simplefilter("ignore")  # its import has set other filters
     torch.manual_seed(0)
-    net = _net()
+    net = network()
     common = {"train_mb_size": 128, "train_epochs": 1, "eval_mb_size": 512, "evaluator": None}
     given = (net, torch.optim.Adam(net.parameters(), 1e-3), nn.CrossEntropyLoss())
     if text.startswith("rehearsal"):
@@ -102,18 +102,18 @@ def _replay_cost(stream: Stream):
     return f"experience 5 over experience 2, rehearsal({MEMORY})", f"{ratio:.2f} x", "<= 1.1 x"
 
 
-def _net() -> nn.Module:
+def network() -> nn.Module:
     return model("mlp(400, 400)").build((1, 28, 28), 10)
 
 
-def _untested(stream: Stream) -> Stream:
+def untested(stream: Stream) -> Stream:
     """The stream with one test sample each: what is timed is training."""
     one = torch.zeros(1, dtype=torch.int64)
     experiences = [replace(e, test=e.test.part(one)) for e in stream]
     return Stream(Lazy(len(stream), lambda i: experiences[i]), stream.classes, stream.protocol)
 
 
-def _avalanche_benchmark(folder: str):
+def avalanche_benchmark(folder: str):
     """Avalanche's own split of the same images, as its users meet it."""
     from avalanche.benchmarks.classic import SplitFMNIST
     from torchvision.transforms import ToTensor
@@ -126,7 +126,7 @@ def _avalanche_benchmark(folder: str):
     return SplitFMNIST(5, dataset_root=folder, **order)
 
 
-def _tensor_benchmark(stream: Stream):
+def tensor_benchmark(stream: Stream):
     """The kindest form for it: float tensors in memory, no image decoding, no transforms."""
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_tensor_classification_dataset
