@@ -20,6 +20,7 @@ from .mas import MAS
 from .models.convnet import ConvNet
 from .models.mlp import MLP
 from .models.resnet import ResNet18
+from .models.standardized import Standardized
 from .ogd import OGD
 from .optimizers import SGD, Adam, AdamW
 from .rehearsal import Rehearsal
@@ -49,7 +50,7 @@ STRATEGIES: dict[str, type] = {
     "interference": Interference,
     "avalanche": AvalancheStrategy,
 }
-MODELS: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18}
+MODELS: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18, "standardized": Standardized}
 OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 
