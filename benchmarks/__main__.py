@@ -2,9 +2,15 @@
 
 import sys
 
-from . import loop, methods, platform, strategies
+from . import loop, methods, platform, projection, strategies
 
-PARTS = {"platform": platform.main, "loop": loop.main, "methods": methods.main, "strategies": strategies.main}
+PARTS = {
+    "platform": platform.main,
+    "loop": loop.main,
+    "methods": methods.main,
+    "strategies": strategies.main,
+    "projection": projection.main,
+}
 
 for name in sys.argv[1:] or PARTS:
     PARTS[name]()

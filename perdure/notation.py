@@ -56,7 +56,7 @@ def spell(thing: Any, names: Mapping[str, type]) -> str:
 def signature(cls: type, names: Mapping[str, type]) -> str:
     """The arguments of a name as a reader would write them, with their defaults."""
     parts = []
-    for field in dataclasses.fields(cls):
+    for field in _fields(cls):
         if "rest" in field.metadata:
             parts.append(f"**{field.name}")
             continue
@@ -68,7 +68,7 @@ def signature(cls: type, names: Mapping[str, type]) -> str:
 def _arguments(thing, names):
     """The first argument, and those after it that have no default, stand without their names."""
     leading = True
-    for n, field in enumerate(dataclasses.fields(thing)):
+    for n, field in enumerate(_fields(type(thing))):
         value = getattr(thing, field.name)
         changed = _needed(field) or value != _default(field)
         if "rest" in field.metadata:
@@ -80,6 +80,11 @@ def _arguments(thing, names):
         elif changed:
             yield f"{field.name}={spell(value, names)}"
         leading = leading and changed
+
+
+def _fields(cls: type) -> list[dataclasses.Field]:
+    """In the order of arguments: those that need their names come last."""
+    return sorted(dataclasses.fields(cls), key=lambda field: field.kw_only is True)
 
 
 def _needed(field: dataclasses.Field) -> bool:
@@ -116,8 +121,8 @@ class _Reader:
             raise self.error(
                 f"unknown name {name!r}{_nearest(name, self.names)}; known: {', '.join(sorted(self.names))}", node
             )
-        fields = [f for f in dataclasses.fields(cls) if "rest" not in f.metadata]
-        rest = [f.name for f in dataclasses.fields(cls) if "rest" in f.metadata]
+        fields = [f for f in _fields(cls) if "rest" not in f.metadata]
+        rest = [f.name for f in _fields(cls) if "rest" in f.metadata]
         given: dict[str, Any] = {}
         if fields and "star" in fields[0].metadata:
             if args:
@@ -147,7 +152,7 @@ class _Reader:
             raise self.error(f"{name}: {e}", node) from None
 
     def keyword(self, name: str, cls: type, keyword: ast.keyword, given: Mapping[str, Any]) -> dict[str, Any]:
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = [field.name for field in _fields(cls)]
         if keyword.arg not in known:
             near = _nearest(str(keyword.arg), known)
             what = f"{name} has no argument {keyword.arg!r}{near}; it takes {name}({signature(cls, self.names)})"

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
+from perdure.strategies.generators.names import GENERATORS
 from perdure.strategies.names import STRATEGIES
 from perdure.streams.names import STREAMS
 
@@ -97,6 +98,11 @@ def test_the_reference_has_a_row_for_every_strategy():
     text = (ROOT / "docs" / "reference.md").read_text()
     own = [name for name, cls in STRATEGIES.items() if cls.__module__.startswith("perdure.strategies")]
     assert [name for name in own if f"| `{name}` |" not in text] == []
+
+
+def test_the_reference_has_a_row_for_every_generator():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    assert all(f"| `{name}` |" in text for name in GENERATORS)
 
 
 def test_the_reference_has_a_row_for_every_stream():

@@ -16,7 +16,10 @@ BELOW = {
     "jobs": ["notation", "streams", "strategies", "platform"],
     "testing": ["notation", "streams", "strategies", "platform"],
 }
-WITHIN = {"models": ["notation"]}  # folders inside strategies that know no strategy
+WITHIN = {  # folders inside strategies that know no strategy
+    "models": ["notation"],
+    "generators": ["notation", "streams", "strategies.rng", "strategies.finite"],
+}
 HEAVY = {"ray", "mlflow", "avalanche", "torchvision", "matplotlib", "sklearn", "pandas", "scipy", "pyarrow"}
 
 

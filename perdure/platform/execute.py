@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from ..strategies.finite import Diverged
 from ..strategies.fitness import Caution
-from ..strategies.loop import Bookmark, Diverged, Milestone, learn
+from ..strategies.loop import Bookmark, Milestone, learn
 from ..streams.dataset import Dataset
 from .events import Event, Failed, Finished, Reached, Started
 from .journal import Journal, row
@@ -84,6 +85,7 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     torch.set_num_threads(run.threads)
     folder = site.folder(run)
     stream, learner, strategy = build(run, dataset)
+    learner.pulse = alive
     checkpoint = store.load()
     if checkpoint is not None and checkpoint["data"] != dataset.fingerprint:
         raise ValueError(

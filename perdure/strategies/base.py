@@ -56,6 +56,10 @@ class Strategy:
         """Numbers to report with a milestone, as {"rank/0": 12.0}."""
         return {}
 
+    def carried(self, state: State) -> State:
+        """What of the state has to be carried on, for its bytes to be counted: all that cannot be made again."""
+        return state
+
     def __add__(self, other: "Strategy") -> "Chain":
         if not isinstance(other, Strategy):
             raise TypeError(f"a strategy adds to another strategy, not to {type(other).__name__}")
@@ -116,6 +120,9 @@ class Chain(Strategy):
     def describe(self, learner, state):
         told = (s.describe(learner, own) for s, own in zip(self.stages, state, strict=True))
         return {k: v for numbers in told for k, v in numbers.items()}
+
+    def carried(self, state):
+        return tuple(stage.carried(own) for stage, own in zip(self.stages, state, strict=True))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ Params = Mapping[str, Tensor]
 SHUT = -1e9  # logit of a class outside the head; finite, so that p * log p stays 0
 
 
+def idle() -> None: ...
+
+
 @dataclass
 class Learner:
     model: nn.Module
@@ -23,6 +26,7 @@ class Learner:
     rng: Rng
     heads: Tensor | None = None  # (T, C) bool; None leaves every class open
     protocol: str = "class"  # of the stream that is being learned
+    pulse: Callable[[], object] = idle  # called during long work between steps, to show that there is life
     task: Tensor = field(init=False)  # (B,) of the samples whose forward pass is under way; gates ask for it
     params: dict[str, nn.Parameter] = field(init=False)
 

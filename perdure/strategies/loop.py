@@ -12,6 +12,7 @@ from torch import Tensor, optim
 
 from ..streams.experience import Batch, Experience, Stream
 from .base import OwnLoop, State, Strategy
+from .finite import Diverged
 from .fitness import Caution, caution
 from .learner import Learner
 
@@ -55,10 +56,6 @@ class Milestone:
     seconds: float  # spent by this attempt since the mark before
     checkpoint: dict[str, Any]
     extras: dict[str, float] = field(default_factory=dict)  # what the strategy tells of itself
-
-
-class Diverged(ArithmeticError):
-    """The loss or a weight is not finite any more."""
 
 
 def never() -> bool:
@@ -126,7 +123,8 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             optimizer = None
         spent, started = time.perf_counter() - started, time.perf_counter()
         loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
-        yield Milestone(stream.marks.index(i), loss, accuracy, baseline, state_bytes(state), spent, after, extras)
+        carried = state_bytes(strategy.carried(state))
+        yield Milestone(stream.marks.index(i), loss, accuracy, baseline, carried, spent, after, extras)
 
 
 def _after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -> dict[str, Any]:

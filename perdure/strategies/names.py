@@ -12,6 +12,8 @@ from .distilled import Distilled
 from .ewc import EWC
 from .functional import Functional
 from .gem import GEM
+from .generative_replay import GenerativeReplay
+from .generators.names import GENERATORS
 from .gpm import GradientProjection
 from .heterogeneous_dropout import HeterogeneousDropout
 from .icarl import ICaRL
@@ -34,6 +36,7 @@ STRATEGIES: dict[str, type] = {
     "cumulative": Cumulative,
     "rehearsal": Rehearsal,
     "distilled": Distilled,
+    "generative_replay": GenerativeReplay,
     "der": DER,
     "icarl": ICaRL,
     "agem": AGEM,
@@ -56,7 +59,7 @@ OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 def strategy(text: str) -> Strategy:
     """The strategy that `text` spells, as `rehearsal(500) + ewc(100)`."""
-    return notation.read(text, STRATEGIES)
+    return notation.read(text, STRATEGIES | GENERATORS)
 
 
 def model(text: str) -> Any:
@@ -73,7 +76,7 @@ def spelled(thing: Any) -> str:
     """The text of a strategy, model or optimizer: `strategy(spelled(s)) == s`."""
     if isinstance(thing, Chain):
         return " + ".join(map(spelled, stages(thing))) or "naive"
-    return notation.spell(thing, STRATEGIES | MODELS | OPTIMIZERS)
+    return notation.spell(thing, STRATEGIES | GENERATORS | MODELS | OPTIMIZERS)
 
 
 def register(name: str, cls: type) -> type:

@@ -1,0 +1,1 @@
+"""Models of data that can be sampled: autoencoders, adversarial, variational and diffusion models."""

@@ -1,0 +1,28 @@
+"""Every generator that a text can name."""
+
+from ... import notation
+from .autoencoder import Autoencoder, LinearAutoencoder
+from .base import Generator
+from .denoising import DAE
+from .diffusion import Diffusion
+from .gan import GAN, WGAN
+from .priors import AAE, WAE
+from .variational import CVAE, VAE
+
+GENERATORS: dict[str, type] = {
+    "linear_autoencoder": LinearAutoencoder,
+    "autoencoder": Autoencoder,
+    "dae": DAE,
+    "aae": AAE,
+    "wae": WAE,
+    "gan": GAN,
+    "wgan": WGAN,
+    "vae": VAE,
+    "cvae": CVAE,
+    "diffusion": Diffusion,
+}
+
+
+def generator(text: str) -> Generator:
+    """The generator that `text` spells, as `vae(32, beta=2)`."""
+    return notation.read(text, GENERATORS)
