@@ -109,8 +109,7 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
             journal.note(
                 attempt=attempt, event="milestone", time=time.time(), experience=stone.experience, seconds=stone.seconds
             )
-            if stream.shape == (2,):
-                _draw(folder / PICTURES, learner, strategy, stone, stream)
+            _draw(folder / PICTURES, learner, strategy, stone, stream)
         store.save(stone.checkpoint | about, attempt)
         if not isinstance(stone, Bookmark):
             yield Reached(run.id, row(stone), stone.seconds)
@@ -121,16 +120,19 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
 
 
 def _draw(folder, learner, strategy, stone, stream):
-    """The decision surface, where the plane can be seen whole."""
-    from .surface import drawn
+    """The decision surface, where the plane can be seen whole; dreams, where there are images of them."""
+    from . import dreams, surface
 
-    buffer, i = io.BytesIO(), stream.marks[stone.experience]
-    figure = drawn(
-        learner, strategy, stone.checkpoint["strategy"], stream, i, f"after experience {stone.experience + 1}"
-    )
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    folder.mkdir(exist_ok=True)
-    write(folder / f"surface_{stone.experience + 1:02d}.png", buffer.getvalue())
+    state, title = stone.checkpoint["strategy"], f"after experience {stone.experience + 1}"
+    figures = {f"dreams{n or ''}": dreams.drawn(pool, title) for n, pool in enumerate(dreams.pools(strategy, state))}
+    if stream.shape == (2,):
+        i = stream.marks[stone.experience]
+        figures["surface"] = surface.drawn(learner, strategy, state, stream, i, title)
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        folder.mkdir(exist_ok=True)
+        write(folder / f"{name}_{stone.experience + 1:02d}.png", buffer.getvalue())
 
 
 class _Due:

@@ -1,6 +1,7 @@
 """Pictures of accuracy: over the stream, and as a matrix. Figure objects only, no window, no global state."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from ..strategies.metrics import Matrix, average_accuracy
@@ -21,7 +22,7 @@ def curves(matrices: Mapping[str, Sequence[Matrix]]) -> Any:
         points = [Interval.of([100 * average_accuracy(m[: i + 1]) for m in seeds]) for i in range(length)]
         x, y, half = range(1, length + 1), [p.mean for p in points], [p.half for p in points]
         colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
-        axes.plot(x, y, color=colour, marker=marker, markersize=5, label=name, linewidth=1.8, clip_on=False)
+        axes.plot(x, y, color=colour, marker=marker, markersize=5, label=wrapped(name), linewidth=1.8, clip_on=False)
         low, high = ([m + s * h for m, h in zip(y, half, strict=True)] for s in (-1, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="experiences learned", ylabel="accuracy on all met so far (%)", ylim=(0, 100))
@@ -44,7 +45,7 @@ def heat_map(matrix: Matrix, name: str = "") -> Any:
             for j, v in enumerate(row):
                 if v == v:
                     axes.text(j, i, f"{v:.0f}", ha="center", va="center", color="white" if v < 55 else "black", size=9)
-    axes.set(xlabel="tested on experience", ylabel="after learning experience", title=name)
+    axes.set(xlabel="tested on experience", ylabel="after learning experience", title=wrapped(name))
     ticks = range(0, width, max(1, width // 10))
     axes.set_xticks(ticks, [t + 1 for t in ticks])
     axes.set_yticks([t for t in ticks if t < len(matrix)], [t + 1 for t in ticks if t < len(matrix)])
@@ -69,7 +70,7 @@ def _lines(rows: Sequence[Mapping[str, float]], kind: str, name: str) -> Any:
         points = [(i + 1, row[key]) for i, row in enumerate(rows) if key in row]
         label = key.partition("/")[2] or key
         axes.plot(*zip(*points, strict=True), color=COLOURS[n % len(COLOURS)], marker="o", markersize=4, label=label)
-    axes.set(xlabel="experiences learned", ylabel=kind, title=name)
+    axes.set(xlabel="experiences learned", ylabel=kind, title=wrapped(name))
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.25)
@@ -89,7 +90,7 @@ def _cosines(row: Mapping[str, float], name: str) -> Any:
                 axes.text(
                     j, i, f"{v:.1f}", ha="center", va="center", color="black" if abs(v) < 0.6 else "white", size=8
                 )
-    axes.set(xlabel="gradient of experience", ylabel="gradient of experience", title=name)
+    axes.set(xlabel="gradient of experience", ylabel="gradient of experience", title=wrapped(name))
     ticks = range(0, len(cells), max(1, len(cells) // 10))
     axes.set_xticks(ticks, [t + 1 for t in ticks])
     axes.set_yticks(ticks, [t + 1 for t in ticks])
@@ -102,6 +103,11 @@ def cosines(row: Mapping[str, float]) -> list[list[float]]:
     pairs = {tuple(map(int, k.split("/")[1:])): v for k, v in row.items() if k.startswith("cosine/")}
     count = max((max(pair) for pair in pairs), default=0)
     return [[1.0 if i == j else pairs[max(i, j), min(i, j)] for j in range(1, count + 1)] for i in range(1, count + 1)]
+
+
+def wrapped(name: str) -> str:
+    """A strategy's text as a title: the layout gives way to one that is too wide, until nothing is left of the axes."""
+    return fill(name, 34)
 
 
 def svg(figure: Any) -> str:

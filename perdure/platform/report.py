@@ -39,7 +39,8 @@ def html(comparison: Comparison) -> str:
         run=comparison.outcomes[0].run,
         figures={name: Markup(figure) for name, figure in figures.items()},
         details=[Markup(figure) for figure in details.values()],
-        surfaces={s: [_embedded(p) for p in g[0].pictures] for s, g in comparison.by_strategy().items() if g},
+        surfaces=_pictures(comparison, "surface"),
+        dreams=_pictures(comparison, "dreams"),
         colour={name: COLOURS[n % len(COLOURS)] for n, name in enumerate(order)},
         again=again(comparison),
         words=WORDS,
@@ -73,6 +74,14 @@ def carried(value: Interval) -> str:
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def _pictures(comparison: Comparison, kind: str) -> dict[str, list[str]]:
+    """Of the first seed of every strategy that has drawn such pictures."""
+    groups = {
+        s: [p for p in g[0].pictures if p.name.startswith(kind)] for s, g in comparison.by_strategy().items() if g
+    }
+    return {s: [_embedded(p) for p in pictures] for s, pictures in groups.items() if pictures}
 
 
 def _embedded(picture: Path) -> str:

@@ -33,7 +33,7 @@ class GenerativeReplay(Strategy):
     """
 
     generator: Generator
-    labels: Literal["condition", "hard", "soft"] = "soft"
+    labels: Literal["condition", "hard", "soft"] | None = None  # by default the condition where there is one, else soft
     pool: int = 10000  # dreams of the past, drawn once for each experience
     replay: int | None = None  # dreams in a batch; as many as new samples by default
     share: float | None = None  # of the loss, that dreams have; by default that of the experiences past
@@ -51,14 +51,14 @@ class GenerativeReplay(Strategy):
             raise ValueError("labels='condition' needs a generator that knows conditions, as cvae or diffusion")
 
     def augment(self, learner, batch, state):
-        if not state or self.labels == "soft":
+        if not state or self._labels == "soft":
             return batch
         past, _ = drawn(state["pool"], self.replay or len(batch.y), learner.rng["dreams"])
         heavier = self._weight(state) * batch.weight.sum() / len(past.y)
         return joined(batch, past._replace(weight=past.weight * heavier))
 
     def penalty(self, learner, batch, outputs, state):
-        if not state or self.labels != "soft":
+        if not state or self._labels != "soft":
             return 0.0
         past, at = drawn(state["pool"], self.replay or len(batch.y), learner.rng["dreams"])
         old = F.log_softmax(state["pool"]["outputs"][at] / self.temperature, 1)
@@ -82,6 +82,10 @@ class GenerativeReplay(Strategy):
         """The entropy of the dreams' classes, in nats: log K where K classes are dreamt equally often."""
         share = state["pool"]["y"].bincount().double() / len(state["pool"]["y"])
         return {"dreams/entropy": torch.special.entr(share).sum().item()}
+
+    @property
+    def _labels(self) -> str:
+        return self.labels or ("condition" if self.generator.conditional else "soft")
 
     def _weight(self, state: State) -> float:
         """Of the dreams' loss, beside that of the new samples."""
@@ -109,7 +113,7 @@ class GenerativeReplay(Strategy):
         task = asked // count if asked is not None and tasks > 1 else torch.full((len(x),), here, device=x.device)
         stored = (255 * x).round().to(torch.uint8) if data.x.dtype == torch.uint8 else x
         outputs = learner.masked(all_features(learner, Samples(stored, task, task))[1], task)
-        y = asked % count if asked is not None and self.labels == "condition" else outputs.argmax(1)
+        y = asked % count if asked is not None and self._labels == "condition" else outputs.argmax(1)
         return {"x": stored, "y": y, "task": task, "condition": y if asked is None else asked, "outputs": outputs}
 
     def _dreams(self, learner: Learner, fitted: State, asked: Tensor | None, rng: Rng) -> Iterator[Tensor]:
