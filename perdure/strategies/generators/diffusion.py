@@ -85,7 +85,7 @@ class Diffusion(Generator):
             denoiser = UNet(shape, conditions, self.width)
         else:
             denoiser = Perceptron(size, conditions, self.width, self.depth)
-        nets = Nets({"denoiser": denoiser, "average": deepcopy(denoiser).requires_grad_(False)})
+        nets = Nets({"denoiser": denoiser})
         if self.latent:
             nets["encoder"] = perceptron(prod(shape), 400, self.latent)
             nets["decoder"] = Decoder(self.latent, (400,), prod(shape), self.bounds)
@@ -101,7 +101,8 @@ class Diffusion(Generator):
                 data = data._replace(x=torch.cat([self._inside(nets, b.x) for b in in_order(data)]))
         kept = kept_signal(self.schedule, self.times).to(data.x.device, torch.float32)
         conditions = nets["denoiser"].moment.condition.num_embeddings - 1
-        teacher = None if start is None else self._teacher(start)
+        teacher = None if start is None else self.restored(start)["denoiser"]
+        nets["average"] = deepcopy(nets["denoiser"]).requires_grad_(False)
         optimizer = adam(nets["denoiser"], self.lr)
         for x, y, dreamt in batches(data, self.batch_size, rng):
             x = x if self.latent else self._inside(nets, x)
@@ -124,6 +125,10 @@ class Diffusion(Generator):
             descend(optimizer, loss)
             self._averaged(nets)
             yield {"loss": loss.detach()}
+
+    def finished(self, nets, data, rng):
+        """The average is what stays."""
+        nets["denoiser"] = nets.pop("average")
 
     def drawn(self, nets, n, y, rng, state):
         *_, x = self.path(nets, n, y, rng, state)
@@ -151,7 +156,7 @@ class Diffusion(Generator):
 
     def _believed(self, nets: Nets, x: Tensor, now: int, y: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """The x_0 and ε of x_t that the network believes in; x_0 within bounds."""
-        time, net = torch.full((len(x),), now / self.times, device=x.device), nets["average"]
+        time, net = torch.full((len(x),), now / self.times, device=x.device), nets["denoiser"]
         told = net(x, time, y)
         if self.guidance:
             none = torch.full_like(y, net.moment.condition.num_embeddings - 1)
@@ -187,9 +192,6 @@ class Diffusion(Generator):
         if self.bounds is None:
             return x
         return self.bounds[0] + (x + 1) / 2 * (self.bounds[1] - self.bounds[0])
-
-    def _teacher(self, start: State):
-        return self.restored(start)["average"]
 
     @torch.no_grad()
     def _averaged(self, nets: Nets) -> None:
