@@ -219,12 +219,12 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(folder):
     words = ["compare", "naive", "--seeds", "2", "--epochs", "120", "--save-every", "0.2", "--here", "--no-tracking"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     running = subprocess.Popen([*program, *words], **pipes)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not list(folder.glob("perdure-runs/runs/*/checkpoint-*")):
         assert time.monotonic() < end and running.poll() is None
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=180)
     assert running.returncode == 130, err
     assert "stopped; go on with: perdure resume" in out and "Traceback" not in err
     told = perdure("resume")
@@ -247,7 +247,7 @@ def test_ui_serves_mlflow_on_loopback_until_it_is_interrupted(folder):
         answers(f"{url}/health")
     finally:
         os.killpg(running.pid, signal.SIGINT)
-        running.communicate(timeout=60)
+        running.communicate(timeout=180)
     with pytest.raises(OSError):
         urllib.request.urlopen(f"{url}/health", timeout=5)
 
