@@ -17,6 +17,8 @@ EXAMPLES = {
         "generative_replay(vae(3, hidden=(16,), steps=20), pool=40)",
         "generative_replay(gan(3, hidden=(16,), critic=(16,), steps=20), labels='hard', pool=40, replay=7)",
         "generative_replay(diffusion(9, sampling_steps=3, width=8, steps=20), labels='condition', pool=40)",
+        "generative_replay(dae((1, 0.3), hidden=(16,), bounds=None, steps=20), pool=40, layer=1, hold=1)",
+        "brain_inspired(gated_vae(3, hidden=(16,), bounds=None, likelihood='gaussian', steps=20), pool=40)",
         "der(30)",
         "der(30, beta=0.5)",
         "icarl(30)",
@@ -41,5 +43,6 @@ EXAMPLES = {
 MEETS_MORE = ("joint", "cumulative")  # strategies that change what of the stream is met
 NEEDS_TASKS = ("xdg(0.5)",)
 PLAIN = ("ogd(5)", "gpm(0.9, samples=50)")  # only sgd, and no normalisation layers
+RESTING = tuple(text for text in EXAMPLES if text.startswith("brain_inspired"))  # early layers: no normalisation
 WINNERS = ("heterogeneous_dropout",)  # only models with winners
 CHAIN_OF_ALL = strategy(" + ".join(text for text in EXAMPLES if text not in (*MEETS_MORE, *NEEDS_TASKS)))

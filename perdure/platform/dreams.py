@@ -20,7 +20,7 @@ def pools(strategy: Strategy, state: State) -> list[dict[str, Tensor]]:
     return [
         own["pool"]
         for stage, own in zip(parts, states, strict=True)
-        if isinstance(stage, GenerativeReplay) and own and own["pool"]["x"].dim() == 4
+        if isinstance(stage, GenerativeReplay) and not stage.layer and own and own["pool"]["x"].dim() == 4
     ]
 
 

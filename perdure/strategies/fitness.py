@@ -30,6 +30,16 @@ def expect_no_norms(learner: Learner, who: str) -> None:
             )
 
 
+def expect_rest(learner: Learner, layers: nn.Module, who: str) -> None:
+    """Layers whose gradients are 0 must stay as they are."""
+    if learner.keeps_optimizer or getattr(learner.optimizer, "weight_decay", 0):
+        raise ValueError(
+            f"{who} lets early layers rest, which weight decay and kept moments would move; use an optimizer without"
+        )
+    if any(isinstance(part, NORMS) for part in layers.modules()):
+        raise ValueError(f"{who} lets early layers rest, whose normalisation would go on; use mlp or convnet")
+
+
 def expect_tasks(learner: Learner, who: str) -> None:
     if learner.protocol != "task":
         raise ValueError(

@@ -12,7 +12,7 @@ from .distilled import Distilled
 from .ewc import EWC
 from .functional import Functional
 from .gem import GEM
-from .generative_replay import GenerativeReplay
+from .generative_replay import BrainInspiredReplay, GenerativeReplay
 from .generators.names import GENERATORS
 from .gpm import GradientProjection
 from .heterogeneous_dropout import HeterogeneousDropout
@@ -37,6 +37,7 @@ STRATEGIES: dict[str, type] = {
     "rehearsal": Rehearsal,
     "distilled": Distilled,
     "generative_replay": GenerativeReplay,
+    "brain_inspired": BrainInspiredReplay,
     "der": DER,
     "icarl": ICaRL,
     "agem": AGEM,

@@ -13,7 +13,7 @@ from perdure.platform.store import Store
 from perdure.strategies.loop import Plan
 from perdure.strategies.names import strategy
 
-TEXT = "generative_replay(cvae(4, hidden=(16,), steps=20), pool=60) + ewc(1)"
+TEXT = "generative_replay(cvae(4, hidden=(16,), steps=20), labels='condition', pool=60) + ewc(1)"
 
 
 def test_a_run_draws_its_dreams_after_every_experience(tmp_path):
@@ -38,7 +38,8 @@ def test_rows_are_classes_and_columns_their_dreams():
     assert [t.get_text() for t in axes.get_yticklabels()] == ["0", "1", "2"]
 
 
-def test_vectors_are_no_images():
+def test_vectors_and_hidden_features_are_no_images():
+    assert pools(strategy("brain_inspired"), {"pool": {"x": torch.zeros(3, 1, 5, 5)}}) == []
     one = strategy("generative_replay(vae)")
     assert pools(one, {"pool": {"x": torch.zeros(3, 5)}}) == [] and pools(one, {}) == []
     assert pools(strategy("naive"), {}) == [] and pools(strategy("naive + naive"), ({}, {})) == []

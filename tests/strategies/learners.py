@@ -21,9 +21,9 @@ def moved(one):
             p += 0.1 * torch.randn_like(p)
 
 
-def around(module, protocol="class"):
+def around(module, protocol="class", optimizer=SGD(0.1)):  # noqa: B008
     """A learner of a model that is given."""
-    return Learner(module, SGD(0.1), Rng(0), protocol=protocol)
+    return Learner(module, optimizer, Rng(0), protocol=protocol)
 
 
 def experience(x, y, index=0):

@@ -15,7 +15,7 @@ from perdure.strategies.rng import Rng
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 
-from ..examples import CHAIN_OF_ALL, EXAMPLES, MEETS_MORE, NEEDS_TASKS, PLAIN, WINNERS
+from ..examples import CHAIN_OF_ALL, EXAMPLES, MEETS_MORE, NEEDS_TASKS, PLAIN, RESTING, WINNERS
 
 PLAN = Plan(epochs=2, batch_size=20)
 ALL = EXAMPLES | {"all": CHAIN_OF_ALL}
@@ -34,6 +34,8 @@ def learner(name, stream, seed=0, optimizer=None):
     norm, active, optimizer = nn.BatchNorm1d(32), nn.ReLU(), optimizer or Adam(0.01)
     if name in (*PLAIN, "all"):
         norm, optimizer = nn.Identity(), SGD(0.005, momentum=0.9)  # every pull of "all" adds to the others
+    if name in RESTING:
+        norm = nn.Identity()
     if name in (*WINNERS, "all"):
         active = Winners(0.5, 32, boost=0.5)
     body = [nn.Linear(16, 32), norm, active, nn.Dropout(0.2), nn.Linear(32, 16), nn.ReLU()]

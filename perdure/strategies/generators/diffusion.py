@@ -9,6 +9,7 @@ from math import prod
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..rng import Rng
@@ -38,7 +39,9 @@ class Diffusion(Generator):
 
     x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε; min E|ε - ε_θ(x_t, t, y)|², or the same of the velocity v = √ᾱ_t ε - √(1 - ᾱ_t) x_0,
     or of x_0 itself weighted by 1 / (1 - ᾱ_t), at most 20: then the error is that of v, and a narrow network
-    need not carry noise through (Salimans & Ho 2022, arXiv:2202.00512, section 4).
+    need not carry noise through (Salimans & Ho 2022, arXiv:2202.00512, section 4). Where values have bounds, x_0 is
+    told by its logit and judged by cross-entropy: its best answer is E[x_0 | x_t] as well, and it reaches the
+    bounds (black stays black), where many pixels of images lie.
     Samples go back from N(0, I) by ancestral steps or by DDIM's, with an average of the weights of late
     steps. With a guidance w above 0, the network's word is (1 + w) that given y, less w that given none.
 
@@ -116,9 +119,9 @@ class Diffusion(Generator):
                 wanted = velocity(x, noise, share)
             if teacher is not None and dreamt is not None:
                 with torch.no_grad():
-                    told = teacher(seen, at / self.times, y)
+                    told = self._within(teacher(seen, at / self.times, y))
                 wanted = torch.where(dreamt[:, None], told, wanted)
-            error = (nets["denoiser"](seen, at / self.times, y) - wanted).square().mean(1)
+            error = self._error(nets["denoiser"](seen, at / self.times, y), wanted).mean(1)
             if self.predict == "sample":
                 error = error / (1 - share[:, 0]).clamp(min=1 / HEAVIEST)
             loss = error.mean()
@@ -161,11 +164,24 @@ class Diffusion(Generator):
         if self.guidance:
             none = torch.full_like(y, net.moment.condition.num_embeddings - 1)
             told = (1 + self.guidance) * told - self.guidance * net(x, time, none)
-        clean, noise = READ[self.predict](x, told, kept)
+        clean, noise = READ[self.predict](x, self._within(told), kept)
         if self.bounds is not None and not self.latent:
             clean = clean.clamp(-1, 1)
             noise = (x - kept.sqrt() * clean) / (1 - kept).sqrt()
         return clean, noise
+
+    @property
+    def _bounded(self) -> bool:
+        """Whether the network's word is the logit of a sample."""
+        return self.predict == "sample" and self.bounds is not None and not self.latent
+
+    def _within(self, told: Tensor) -> Tensor:
+        return (told / 2).tanh() if self._bounded else told  # 2 σ(told) - 1
+
+    def _error(self, told: Tensor, wanted: Tensor) -> Tensor:
+        if self._bounded:
+            return F.binary_cross_entropy_with_logits(told, (1 + wanted) / 2, reduction="none")
+        return (told - wanted).square()
 
     def _coded(self, nets: Nets, data: Data, rng: Rng):
         """Learn the code first, in half of all steps."""

@@ -23,9 +23,12 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     return gaussian_kls(mean, log_var).sum(-1)
 
 
-def gaussian_kls(mean: Tensor, log_var: Tensor) -> Tensor:
-    """The same for each of the D dimensions."""
-    return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
+def gaussian_kls(
+    mean: Tensor, log_var: Tensor, to_mean: Tensor | float = 0.0, to_log_var: Tensor | float = 0.0
+) -> Tensor:
+    """KL(N(mean, exp(log_var)) || N(to_mean, exp(to_log_var))) for each of the D dimensions."""
+    to_log_var = torch.as_tensor(to_log_var, dtype=mean.dtype, device=mean.device)
+    return 0.5 * (((mean - to_mean).square() + log_var.exp()) / to_log_var.exp() + to_log_var - log_var - 1)
 
 
 def jsd(p: Tensor, q: Tensor) -> Tensor:

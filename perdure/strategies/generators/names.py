@@ -7,7 +7,7 @@ from .denoising import DAE
 from .diffusion import Diffusion
 from .gan import GAN, WGAN
 from .priors import AAE, WAE
-from .variational import CVAE, VAE
+from .variational import CVAE, VAE, GatedVAE
 
 GENERATORS: dict[str, type] = {
     "linear_autoencoder": LinearAutoencoder,
@@ -19,6 +19,7 @@ GENERATORS: dict[str, type] = {
     "wgan": WGAN,
     "vae": VAE,
     "cvae": CVAE,
+    "gated_vae": GatedVAE,
     "diffusion": Diffusion,
 }
 

@@ -33,7 +33,9 @@ class Decoder(nn.Module):
         return self.body(z)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.body(z)
+        return self.within(self.body(z))
+
+    def within(self, x: Tensor) -> Tensor:
         return x if self.bounds is None else self.bounds[0] + (self.bounds[1] - self.bounds[0]) * x.sigmoid()
 
 

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..rng import Rng
 from .autoencoder import LatentModel
 from .base import Nets, State
 from .divergences import gaussian_kls, log_normal
-from .networks import Decoder, adam, batches, descend, normal, perceptron
+from .networks import Bounds, Decoder, adam, batches, descend, normal, perceptron
 
 Likelihood = Literal["bernoulli", "gaussian"]
 
@@ -51,22 +51,31 @@ class Variational(LatentModel):
         for x, y, _ in batches(data, self.batch_size, rng):
             mean, log_var = self.posterior(nets, x, y)
             z = mean + (log_var / 2).exp() * normal(mean.shape, mean, rng)
-            misfit, kls = -self.log_likelihood_given(nets, x, z, y).mean(), gaussian_kls(mean, log_var).mean(0)
+            misfit = -self.log_likelihood_given(nets, x, z, y).mean()
+            kls = gaussian_kls(mean, log_var, *self.prior(nets, y)).mean(0)
             loss = misfit + self.beta * kls.clamp(min=self.free_bits).sum()
             descend(optimizer, loss)
             yield {"loss": loss.detach(), "misfit": misfit.detach(), "kl": kls.detach().sum()}
 
     def posterior(self, nets: Nets, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of variances (B, latent) of q(z|x)."""
-        mean, log_var = nets["encoder"](self._joined(nets, x, y)).chunk(2, 1)
+        mean, log_var = nets["encoder"](self.joined(nets, x, y)).chunk(2, 1)
         return mean, log_var
+
+    def prior(self, nets: Nets, y: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Mean and logarithm of the variance of p(z|y), in the shape of codes or in one that it broadcasts to."""
+        return 0.0, 0.0
+
+    def told(self, nets: Nets, z: Tensor, y: Tensor) -> Tensor:
+        """(B, D) of codes z, before they are brought within bounds."""
+        return nets["decoder"].raw(self.joined(nets, z, y))
 
     def log_likelihood_given(self, nets: Nets, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
         """log p(x|z) of (B, D), in nats (B,)."""
-        z = self._joined(nets, z, y)
+        told = self.told(nets, z, y)
         if self.likelihood == "bernoulli":
-            return -F.binary_cross_entropy_with_logits(nets["decoder"].raw(z), x, reduction="none").sum(1)
-        return log_normal(x, nets["decoder"](z), 2 * log(self.noise))
+            return -F.binary_cross_entropy_with_logits(told, x, reduction="none").sum(1)
+        return log_normal(x, nets["decoder"].within(told), 2 * log(self.noise))
 
     @torch.no_grad()
     def elbo(self, state: State, x: Tensor, y: Tensor, rng: Rng, samples: int = 100) -> Tensor:
@@ -85,7 +94,12 @@ class Variational(LatentModel):
         return self.posterior(nets, x, y)[0]
 
     def decoded(self, nets, z, y):
-        return nets["decoder"](self._joined(nets, z, y))
+        return nets["decoder"].within(self.told(nets, z, y))
+
+    def drawn(self, nets, n, y, rng, state):
+        mean, log_var = (torch.as_tensor(part) for part in self.prior(nets, y))
+        z = mean + (log_var / 2).exp() * self.codes(n, nets, rng)
+        return self.decoded(nets, z, y).unflatten(1, state["shape"])
 
     def _weights(self, state, x, y, rng, samples):
         nets = self.restored(state)
@@ -93,9 +107,13 @@ class Variational(LatentModel):
         mean, log_var = self.posterior(nets, x, y)
         for _ in range(samples):
             z = mean + (log_var / 2).exp() * normal(mean.shape, mean, rng)
-            yield self.log_likelihood_given(nets, x, z, y) + log_normal(z) - log_normal(z, mean, log_var)
+            yield (
+                self.log_likelihood_given(nets, x, z, y)
+                + log_normal(z, *self.prior(nets, y))
+                - log_normal(z, mean, log_var)
+            )
 
-    def _joined(self, nets: Nets, part: Tensor, y: Tensor) -> Tensor:
+    def joined(self, nets: Nets, part: Tensor, y: Tensor) -> Tensor:
         """Followed by the condition, one-hot."""
         if not self.conditional:
             return part
@@ -113,3 +131,64 @@ class CVAE(Variational):
     """Variational autoencoder given the class, so that samples of a class can be asked for (Sohn et al. 2015)."""
 
     conditional: ClassVar[bool] = True
+
+
+class GatedDecoder(Decoder):
+    """A decoder whose every hidden unit is silent for a share of the conditions, drawn once."""
+
+    gates: Tensor  # (K, H) bool, of all hidden units
+
+    def __init__(self, latent: int, hidden: tuple[int, ...], size: int, bounds: Bounds, conditions: int, closed: float):
+        super().__init__(latent, hidden, size, bounds)
+        self.register_buffer("gates", torch.rand(conditions, sum(hidden)) >= closed)
+
+    def gated(self, z: Tensor, y: Tensor) -> Tensor:
+        """The raw (B, D) of codes z (B, L) under conditions y (B,)."""
+        *layers, last = (layer for layer in self.body if isinstance(layer, nn.Linear))
+        for layer, gate in zip(layers, self.gates[y].split([layer.out_features for layer in layers], 1), strict=True):
+            z = layer(z).relu() * gate
+        return last(z)
+
+
+@dataclass(frozen=True)
+class GatedVAE(Variational):
+    """Every class has a Gaussian of its own among the codes, learned with the rest, and its own part of the decoder.
+
+    p(z|y) = N(μ_y, σ_y²); units of the decoder's hidden layers are gated by the class that is asked for. The
+    generator of brain-inspired replay (van de Ven et al. 2020, doi:10.1038/s41467-020-17866-2, eqs. 8 to 10).
+    """
+
+    conditional: ClassVar[bool] = True
+
+    closed: float = 0.6  # share of the decoder's hidden units that a class does without
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.closed < 1:
+            raise ValueError(f"closed must be in [0, 1), got {self.closed}")
+
+    def networks(self, shape, conditions):
+        decoder = GatedDecoder(self.latent, self.hidden[::-1], prod(shape), self.bounds, conditions, self.closed)
+        encoder = perceptron(prod(shape), *self.hidden, 2 * self.latent)
+        return Nets({"encoder": encoder, "decoder": decoder, "prior": Modes(conditions, self.latent)})
+
+    def prior(self, nets, y):
+        return nets["prior"](y)
+
+    def told(self, nets, z, y):
+        return nets["decoder"].gated(z, y)
+
+    def joined(self, nets, part, y):
+        return part
+
+
+class Modes(nn.Module):
+    """A Gaussian for each condition, apart from each other from the start."""
+
+    def __init__(self, conditions: int, latent: int):
+        super().__init__()
+        self.mean = nn.Parameter(torch.randn(conditions, latent))
+        self.log_var = nn.Parameter(torch.zeros(conditions, latent))
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean[y], self.log_var[y]

@@ -14,8 +14,10 @@ from perdure.strategies.generators.autoencoder import square_error
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.critics import critic, flatness, gradient_penalty
 from perdure.strategies.generators.denoising import langevin
+from perdure.strategies.generators.divergences import gaussian_kls
 from perdure.strategies.generators.names import generator
 from perdure.strategies.rng import Rng
+from perdure.testing.streams import blobs
 
 
 def digits():
@@ -187,3 +189,32 @@ def test_no_layer_of_a_spectral_critic_stretches():
 def test_flatness_is_half_the_mean_square_slope():
     x = torch.randn(40, 3)
     assert flatness(lambda z: (z**2).sum(1), x).item() == pytest.approx((4 * x**2).sum(1).mean().item() / 2)
+
+
+def test_a_gated_vaes_classes_have_gaussians_of_their_own():
+    one = generator("gated_vae(3, hidden=(16, 12), steps=60)")
+    split = blobs(tasks=1, classes=3)[0].train.everything()
+    state = one.fit(Data(split.x, split.y), Rng(0))
+    nets, x, y = one.restored(state), split.x[:5].flatten(1), split.y[:5]
+    mean, log_var = one.posterior(nets, x, y)
+    at, wide = one.prior(nets, y)
+    told = gaussian_kls(mean, log_var, at, wide)
+    q, p = (torch.distributions.Normal(m, (v / 2).exp()) for m, v in ((mean, log_var), (at, wide)))
+    torch.testing.assert_close(told, torch.distributions.kl_divergence(q, p))
+    assert (at[0] != nets["prior"](y[:1] + 1 - 2 * (y[:1] > 0).long())[0][0]).all()
+
+
+def test_a_gated_decoders_closed_units_do_not_matter():
+    one = generator("gated_vae(3, hidden=(16, 12), closed=0.5, steps=5)")
+    split = blobs(tasks=1, classes=3)[0].train.everything()
+    nets = one.restored(one.fit(Data(split.x, split.y), Rng(0)))
+    decoder, z, y = nets["decoder"], torch.randn(2, 3), torch.tensor([0, 2])
+    told = decoder.gated(z, y)
+    for row in range(2):  # a plain pass of one code, closed units cut out of the weights
+        h, gates = z[row], decoder.gates[y[row]].split([12, 16])
+        first, second, last = (m for m in decoder.body if isinstance(m, torch.nn.Linear))
+        open_first, open_second = gates[0], gates[1]
+        h = (first.weight[open_first] @ h + first.bias[open_first]).relu()
+        h = (second.weight[open_second][:, open_first] @ h + second.bias[open_second]).relu()
+        torch.testing.assert_close(told[row], last.weight[:, open_second] @ h + last.bias)
+    assert 0 < decoder.gates.float().mean() < 1

@@ -31,6 +31,7 @@ SMALL = {
     "vae": "vae(3, hidden=(16,), steps=40)",
     "gaussian": "vae(3, hidden=(16,), likelihood='gaussian', beta=2, free_bits=0.1, steps=40)",
     "cvae": "cvae(3, hidden=(16,), steps=40)",
+    "gated_vae": "gated_vae(3, hidden=(16,), steps=40)",
     "diffusion": "diffusion(times=20, sampling_steps=5, width=16, depth=1, steps=40)",
     "noise": "diffusion(times=20, schedule='linear', predict='noise', sampler='ancestral', width=16, steps=40)",
     "guided": "diffusion(times=20, sampling_steps=5, guidance=1, width=16, depth=1, steps=40)",
@@ -104,7 +105,15 @@ def test_it_reads_back_from_its_own_text(name):
     assert generator(spell(one, GENERATORS)) == one
 
 
-@pytest.mark.parametrize("text", ["cvae(4, hidden=(64,), steps=600)", "diffusion(width=64, depth=2, steps=1500)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cvae(4, hidden=(64,), steps=600)",
+        "gated_vae(4, hidden=(64,), steps=600)",
+        "diffusion(width=64, depth=2, steps=1500)",
+        "diffusion(predict='velocity', width=64, depth=2, steps=1500)",
+    ],
+)
 def test_a_class_that_is_asked_for_is_what_comes(text):
     one, (x, y, _) = generator(text), data()
     asked = torch.arange(3).repeat_interleave(40)
