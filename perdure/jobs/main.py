@@ -43,6 +43,18 @@ Examples:
 
     perdure run naive --on "split(images('photos'))" --model resnet18
 """
+GENERATE = """Fit a generator to a data set, judge what it draws, and show it.
+
+Typed again, it tells what it has made.
+
+Examples:
+
+    perdure generate vae
+
+    perdure generate "diffusion(depth=2)" --on fashion_mnist
+
+    perdure generate "gan(64)" --on "images('photos', size=32)" --seed 3
+"""
 
 
 @app.command(cls=Recipe, help=COMPARE)
@@ -106,6 +118,36 @@ def run(
     arguments = locals()
     arguments["here"] = here and not address
     _made([arguments.pop("strategy")], [arguments.pop("seed")], **arguments)
+
+
+@app.command(cls=Recipe, help=GENERATE)
+def generate(
+    generator: Annotated[str, Argument(help="A generator, as 'vae(32)' or 'diffusion(depth=2)'.")] = "vae",
+    on: Annotated[str, Option("--on", help="A data set, as 'fashion_mnist'.", rich_help_panel=o.WHAT)] = "digits",
+    seed: o.Seed = 0,
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
+    again: o.Again = False,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    from ..platform.generate import Generation
+    from ..platform.mlflow_tracker import default_uri
+    from ..strategies.finite import Diverged
+    from . import show
+    from .watch import generating
+
+    asked, uri = Generation(generator, on, seed, threads, device), (tracking_uri or default_uri()) if tracking else None
+    try:
+        made = _refusing(lambda: generating(_console(stderr=True), asked, home, data, uri, again))
+    except Diverged as e:
+        _console(stderr=True).print(f"failed: {e}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    print(show.generated_json(made)) if json else show.generated(made, _console())
 
 
 @app.command(cls=Recipe)

@@ -7,6 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..platform.generate import Generated
     from ..platform.results import Comparison, Outcome
 
 
@@ -43,6 +44,35 @@ def _league_table(comparison: "Comparison", console) -> None:
         cells = (percent(s.accuracy), percent(s.forgetting), plain(s.seconds), carried(s.state_bytes))
         table.add_row(Text(s.strategy), *cells, str(len(s.seeds)))
     console.print(table)
+
+
+def generated(made: "Generated", console) -> None:
+    """What a fitted generator is worth, and where its pictures are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..platform.generate import WORDS
+    from ..platform.report import carried
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for name, value in made.measures.items():
+        shown = carried(value) if name == "bytes" else str(value) if name == "classes" else f"{value:.3f}"
+        table.add_row(Text(name.replace("_", " ")), shown, Text(WORDS[name]))
+    console.print(Text(f"{made.generation.generator} on {made.generation.on}", style="bold"))
+    console.print(table)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if made.undelivered:
+        say(made.undelivered)
+    say(f"report: {made.report}")
+    say("next:   perdure ui")
+
+
+def generated_json(made: "Generated") -> str:
+    told = {"id": made.generation.id} | asdict(made.generation) | {"measures": made.measures}
+    return json.dumps(told | {"report": str(made.report)}, indent=1)
 
 
 def outcome(known: "Outcome", console) -> None:

@@ -120,3 +120,25 @@ class Live:
 
 def watch(command, console) -> Watch:
     return Live(command, console) if console.is_terminal else Lines(command, console)
+
+
+def generating(console, asked, home: str, data: str | None, uri: str | None, again: bool):
+    """Make a generator while a bar shows its steps, its epoch and the time that is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..platform.generate import generate
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps,"))
+    columns += (TimeRemainingColumn(), TextColumn("left; {task.fields[told]}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("fitting", total=None, told="")
+
+        def heard(progress) -> None:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in progress.values.items())
+            bar.update(
+                task, completed=progress.step, total=progress.steps, told=f"epoch {progress.epoch:.1f}, {values}"
+            )
+            if progress.step == progress.steps:
+                bar.update(task, description="judging and drawing")
+
+        return generate(asked, home, data, uri, again, heard)

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..strategies.base import State, Strategy, stages
 from ..strategies.generative_replay import GenerativeReplay
 from ..streams.experience import pixels
-from .figures import new
+from .figures import sheet
 
 EACH = 10  # dreams of a class
 
@@ -26,22 +25,6 @@ def pools(strategy: Strategy, state: State) -> list[dict[str, Tensor]]:
 
 def drawn(pool: dict[str, Tensor], title: str = "") -> Any:
     """A figure: a row for each class that is dreamt of, its first dreams side by side."""
-    x, y = pixels(pool["x"]).clamp(0, 1), pool["y"]
+    x, y = pixels(pool["x"]), pool["y"]
     labels = y.unique().tolist()
-    depth, height, width = x.shape[1:]
-    sheet = torch.ones(depth, len(labels) * (height + 1) - 1, EACH * (width + 1) - 1)
-    for row, label in enumerate(labels):
-        for column, image in enumerate(x[y == label][:EACH].cpu()):
-            top, left = row * (height + 1), column * (width + 1)
-            sheet[:, top : top + height, left : left + width] = image
-    figure = new(4.6, 0.5 + 0.46 * len(labels))
-    axes = figure.subplots()
-    shown = sheet[0] if depth == 1 else sheet.permute(1, 2, 0)
-    axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(title=title, ylabel="class")
-    axes.set_xticks([])
-    axes.set_yticks([row * (height + 1) + height / 2 for row in range(len(labels))], labels)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return figure
+    return sheet([x[y == label][:EACH] for label in labels], EACH, labels, title, "class")

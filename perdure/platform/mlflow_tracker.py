@@ -165,7 +165,7 @@ class _Mirror:
 
     def _open(self) -> None:
         if self._client is None:
-            self._client = _client(self.uri)
+            self._client = client(self.uri)
             if self.known["parent"] and not _exists(self._client, self.known["parent"]):
                 self.known = {"parent": None, "runs": {}, "ended": False}  # somebody has emptied the store
             elif self.known["parent"] and self.known["ended"] not in ("FINISHED", False):
@@ -218,10 +218,10 @@ class _Mirror:
     def _found_or_made(self, name: str, tags: dict[str, str], start: int) -> str:
         """The MLflow run that bears these tags: made before a crash, or now."""
         asked = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items() if k != "mlflow.source.name")
-        experiment = _experiment(self._client, self.experiment, self.uri)
-        for found in self._client.search_runs([experiment], filter_string=asked, max_results=1):
+        into = experiment(self._client, self.experiment, self.uri)
+        for found in self._client.search_runs([into], filter_string=asked, max_results=1):
             return found.info.run_id
-        return self._client.create_run(experiment, start_time=start, run_name=name, tags=tags).info.run_id
+        return self._client.create_run(into, start_time=start, run_name=name, tags=tags).info.run_id
 
     def _pictures(self, id: str, run: Run, rows: list) -> None:
         from .figures import curves, heat_map, told
@@ -262,7 +262,7 @@ def _input(run: Run, fingerprint: str) -> Any:
     return DatasetInput(kind, [InputTag("mlflow.data.context", "stream")])
 
 
-def _client(uri: str) -> Any:
+def client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -276,7 +276,7 @@ def _client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _experiment(client: Any, name: str, uri: str) -> str:
+def experiment(client: Any, name: str, uri: str) -> str:
     known = client.get_experiment_by_name(name)
     if known is not None:
         return known.experiment_id

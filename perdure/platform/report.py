@@ -25,15 +25,13 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 
 def html(comparison: Comparison) -> str:
-    import jinja2
     from markupsafe import Markup
 
     figures = {name: svg(figure) for name, figure in comparison.figures().items()} if comparison.league else {}
     order = list(comparison.by_strategy())
     details = {name: svg(figure) for name, figure in comparison.details().items()}
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    page.filters |= {"percent": percent, "plain": plain, "bytes": carried}
-    return page.from_string((Path(__file__).parent / "report.html").read_text()).render(
+    return page(
+        "report.html",
         comparison=comparison,
         league=comparison.league,
         run=comparison.outcomes[0].run,
@@ -45,8 +43,19 @@ def html(comparison: Comparison) -> str:
         again=again(comparison),
         words=WORDS,
         transfers=any(not isnan(s.forward_transfer.mean) for s in comparison.league),
-        made=_made(),
     )
+
+
+def page(template: str, **values: Any) -> str:
+    """An HTML page that holds everything and asks nothing of any network."""
+    import jinja2
+    from markupsafe import Markup
+
+    here = Path(__file__).parent
+    made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    made.filters |= {"percent": percent, "plain": plain, "bytes": carried}
+    style = Markup((here / "page.css").read_text())
+    return made.from_string((here / template).read_text()).render(style=style, made=_made(), **values)
 
 
 def again(comparison: Comparison) -> dict[str, str]:
@@ -68,9 +77,9 @@ def plain(value: Interval) -> str:
     return f"{value.mean:.1f}".replace("-", "−") + ("" if isnan(value.half) else f" ± {value.half:.1f}")
 
 
-def carried(value: Interval) -> str:
+def carried(value: Interval | float) -> str:
     """Bytes in the unit that suits them."""
-    size, units = value.mean, ["B", "kB", "MB", "GB", "TB"]
+    size, units = value.mean if isinstance(value, Interval) else value, ["B", "kB", "MB", "GB", "TB"]
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
@@ -81,10 +90,10 @@ def _pictures(comparison: Comparison, kind: str) -> dict[str, list[str]]:
     groups = {
         s: [p for p in g[0].pictures if p.name.startswith(kind)] for s, g in comparison.by_strategy().items() if g
     }
-    return {s: [_embedded(p) for p in pictures] for s, pictures in groups.items() if pictures}
+    return {s: [embedded(p) for p in pictures] for s, pictures in groups.items() if pictures}
 
 
-def _embedded(picture: Path) -> str:
+def embedded(picture: Path) -> str:
     """A PNG file as an address that needs no network."""
     return f"data:image/png;base64,{b64encode(picture.read_bytes()).decode()}"
 

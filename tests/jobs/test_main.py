@@ -89,6 +89,18 @@ def test_a_run_that_fails_is_code_1_and_says_why():
     assert "failed: naive seed 0: the loss became" in told.stdout and "Traceback" not in told.output
 
 
+def test_generate_tells_measures_and_where_pictures_are(folder):
+    told = perdure("generate", "cvae(3, hidden=(16,), steps=20)", "--no-tracking")
+    assert told.exit_code == 0, told.output
+    for text in ("cvae(3, hidden=(16,), steps=20) on digits", "agreement", "log likelihood", "nats each", "report: "):
+        assert text in told.stdout
+    known = json.loads(perdure("generate", "cvae(3, hidden=(16,), steps=20)", "--no-tracking", "--json").stdout)
+    assert known["measures"]["classes"] >= 1 and Path(known["report"]).is_relative_to(folder)
+    failed = perdure("generate", "autoencoder(3, lr=1e30, bounds=None, steps=100)", "--no-tracking")
+    assert failed.exit_code == 1 and "failed: loss of Autoencoder became" in failed.stderr
+    assert "did you mean 'vae'" in refused("generate", "vea")
+
+
 def test_show_tells_of_a_run():
     known = json.loads(perdure("run", "rehearsal(50)", "--json", *QUICK).stdout)["runs"][0]
     told = perdure("show", known["id"][:8])

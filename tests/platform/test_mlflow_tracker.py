@@ -39,7 +39,7 @@ def made(site, uri, command=COMMAND, executor=InProcess, **tracker):
 
 def told(uri: str):
     """Parent and children of the newest command in MLflow, children by strategy."""
-    client = mlflow_tracker._client(uri)
+    client = mlflow_tracker.client(uri)
     experiment = client.get_experiment_by_name("perdure")
     every = client.search_runs([experiment.experiment_id])
     parents = [r for r in every if "perdure.command" in r.data.tags]
@@ -116,7 +116,7 @@ def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
     forget(command.runs[0], site)
     time.sleep(0.002)
     made(site, uri, command)
-    client = mlflow_tracker._client(uri)
+    client = mlflow_tracker.client(uri)
     experiment = client.get_experiment_by_name("perdure").experiment_id
     found = client.search_runs([experiment], filter_string=f"tags.`perdure.run` = '{command.runs[0].id}'")
     assert len(found) == 2
@@ -172,7 +172,7 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
     with server(tmp_path, port):
         other = Command.grid(["naive"], [7], plan=Plan(1, 64))
         assert made(site, uri, other, patience=60.0).undelivered == ""
-        client = mlflow_tracker._client(uri)
+        client = mlflow_tracker.client(uri)
         experiment = client.get_experiment_by_name("perdure").experiment_id
         parents = client.search_runs([experiment], filter_string="tags.`perdure.command` LIKE '%'")
         mine = next(p for p in parents if p.data.tags["perdure.command"] == COMMAND.id)

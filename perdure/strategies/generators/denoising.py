@@ -1,7 +1,7 @@
 """Denoising autoencoders, whose residual is the score of the data (Vincent 2011; Alain & Bengio 2014,
 arXiv:1211.4246)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -66,13 +66,20 @@ class DAE(Generator):
             return _score(self.restored(state), x.flatten(1), sigma).view_as(x)
 
     def drawn(self, nets, n, y, rng, state):
+        *_, last = self.levels(nets, n, rng, state)
+        return last
+
+    def levels(self, nets: Nets, n: int, rng: Rng, state: State) -> Iterator[Tensor]:
+        """Samples (n, ...) as they are at first, after each noise level, and when the last noise is off."""
         like = next(nets.parameters())
         x = normal((n, prod(state["shape"])), like, rng) * self.sigmas[0]
         if self.bounds is not None:
             x = x + sum(self.bounds) / 2
+        yield x.unflatten(1, state["shape"])
         for sigma in self.sigmas:
             x = langevin(lambda x, s=sigma: _score(nets, x, s), x, self.step * sigma**2, self.langevin, rng)
-        return nets["denoiser"](x, _level(x, self.sigmas[-1])).unflatten(1, state["shape"])
+            yield x.unflatten(1, state["shape"])
+        yield nets["denoiser"](x, _level(x, self.sigmas[-1])).unflatten(1, state["shape"])
 
 
 def langevin(score: Callable[[Tensor], Tensor], x: Tensor, step: float, steps: int, rng: Rng) -> Tensor:

@@ -137,15 +137,20 @@ class Diffusion(Generator):
         *_, x = self.path(nets, n, y, rng, state)
         return x
 
-    def path(self, nets: Nets, n: int, y: Tensor, rng: Rng, state: State) -> Iterator[Tensor]:
-        """What samples (n, ...) look like on their way back from noise, at every step."""
+    def path(
+        self, nets: Nets, n: int, y: Tensor, rng: Rng, state: State, noise: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """What samples (n, ...) look like on their way back from noise, at every step.
+
+        noise: (n, D) to begin with, D the width of a sample or of its code; drawn by default.
+        """
         size = self.latent or prod(state["shape"])
-        x = normal((n, size), next(nets.parameters()), rng)
+        x = normal((n, size), next(nets.parameters()), rng) if noise is None else noise
         kept = kept_signal(self.schedule, self.times).to(x)
         for now, before in self._steps():
-            clean, noise = self._believed(nets, x, now, y, kept[now])
+            clean, left = self._believed(nets, x, now, y, kept[now])
             if self.sampler == "ddim":
-                x = ddim_step(clean, noise, kept[now], kept[before])
+                x = ddim_step(clean, left, kept[now], kept[before])
             else:
                 fresh = normal(x.shape, x, rng) if before else torch.zeros_like(x)
                 x = ancestral_step(x, clean, kept[now], kept[before], fresh)

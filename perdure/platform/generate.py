@@ -1,0 +1,212 @@
+"""One generator on one data set: fitted, judged, drawn, and tracked in MLflow."""
+
+import hashlib
+import io
+import json
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..notation import NotationError, read, spell
+from ..strategies.generators import judge
+from ..strategies.generators.base import Data, Generator, Progress
+from ..strategies.generators.names import GENERATORS, generator
+from ..strategies.generators.variational import Variational
+from ..strategies.loop import state_bytes
+from ..strategies.rng import Rng
+from ..streams.dataset import Dataset, Part, Source
+from ..streams.experience import pixels
+from ..streams.names import DATASETS
+from ..streams.places import Places
+from .figures import svg
+from .gallery import figures
+from .report import page
+from .store import write
+
+DRAWN = 2000  # samples that are judged, and test samples that they are held against
+RECKONED = 500  # test samples whose likelihood is reckoned
+WORDS = {
+    "classes": "that a classifier of real samples takes samples for, at least 1 % of an equal share of them each",
+    "entropy": "of these classes in nats",
+    "agreement": "share of samples taken for the class that was asked for",
+    "frechet": "Fréchet distance of samples and real test samples, on features of that classifier, less is nearer",
+    "frechet_real": "the same of real training samples: what no generator is expected to beat",
+    "elbo": "lower bound of the log-likelihood of test samples, nats each",
+    "log_likelihood": "of test samples by importance sampling, nats each",
+    "bytes": "of the fitted state",
+    "seconds": "of fitting",
+}
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What is fitted to what. Equal ones have equal ids."""
+
+    generator: str
+    on: str = "digits"
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+    def normal(self) -> "Generation":
+        """With every text as it is spelled. Raises NotationError for what cannot be read."""
+        on = spell(_source(self.on), DATASETS)
+        return Generation(spell(generator(self.generator), GENERATORS), on, self.seed, self.threads, self.device)
+
+    @cached_property
+    def id(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self.normal()), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def line(self) -> str:
+        """The command that makes it."""
+        given = [(f"--{f.name}", str(v)) for f in fields(self)[1:] if (v := getattr(self, f.name)) != f.default]
+        return shlex.join(["perdure", "generate", self.generator, *(word for pair in given for word in pair)])
+
+
+@dataclass(frozen=True)
+class Generated:
+    generation: Generation
+    folder: str
+    measures: dict[str, float]
+    told: list[Progress] = field(repr=False)
+    undelivered: str = ""  # why MLflow does not have it
+
+    @property
+    def report(self) -> Path:
+        return Path(self.folder) / "report.html"
+
+
+def generate(
+    generation: Generation,
+    home: str = "perdure-runs",
+    data: str | None = None,
+    tracking_uri: str | None = None,
+    again: bool = False,
+    hear: Callable[[Progress], object] = lambda progress: None,
+) -> Generated:
+    """Fit, judge, draw, and keep it all below `home`; what has been made before is told again.
+
+    tracking_uri: of MLflow; None tracks nothing.
+    Raises NotationError, DataError, DataNotFound or ValueError for what cannot be fitted, Diverged where losses
+    stop being finite.
+    """
+    generation = generation.normal()
+    folder = Path(home).expanduser().absolute() / "generated" / generation.id
+    kept = folder / "generated.json"
+    if again or not kept.exists():
+        torch.set_num_threads(generation.threads)
+        _make(generation, folder, _source(generation.on).load(Places(data)).to(generation.device), hear)
+    known = json.loads(kept.read_text())
+    told = [Progress(*row) for row in known["told"]]
+    made = Generated(generation, str(folder), known["measures"], told)
+    if tracking_uri is None or (folder / "tracked").exists():
+        return made
+    try:
+        _track(made, tracking_uri)
+    except Exception as e:  # whatever is wrong there, what was made is made
+        problem = f"MLflow does not take it ({type(e).__name__}); the same command delivers it later"
+        return Generated(generation, str(folder), known["measures"], told, problem)
+    (folder / "tracked").touch()
+    return made
+
+
+def _make(generation: Generation, folder: Path, dataset: Dataset, hear: Callable[[Progress], object]) -> None:
+    one, rng, told = generator(generation.generator), Rng(generation.seed), []
+
+    def heard(progress: Progress) -> None:
+        told.append(progress)
+        hear(progress)
+
+    real = Data(dataset.train.x, dataset.train.y)
+    start = time.perf_counter()
+    state = one.fit(real, rng.fold("fit"), None, len(dataset.classes), heard)
+    seconds = time.perf_counter() - start
+    test = _some(dataset.test, rng["test"], DRAWN)
+    measures = _measured(one, state, real, test, len(dataset.classes), rng)
+    measures |= {"bytes": state_bytes(state), "seconds": seconds}
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    drawings = dict(figures(one, state, pixels(real.x), test, told, rng.fold("pictures")))
+    for name, figure in drawings.items():
+        figure.savefig(folder / "pictures" / f"{name}.png", dpi=120)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write(folder / "state.pt", buffer.getbuffer())
+    facts = [f for f in fields(one) if getattr(one, f.name) is not None]
+    report = page(
+        "generated.html",
+        generation=generation,
+        measures=measures,
+        words=WORDS,
+        settings={f.name: getattr(one, f.name) for f in facts},
+        figures={name: _markup(svg(figure)) for name, figure in drawings.items()},
+    )
+    write(folder / "report.html", report.encode())
+    known = {"generation": asdict(generation), "measures": measures, "told": told}
+    (folder / "tracked").unlink(missing_ok=True)
+    write(folder / "generated.json", json.dumps(known, indent=1).encode())
+
+
+def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: Rng) -> dict[str, float]:
+    by = judge.trained(real, rng.fold("judge"), conditions=classes)
+    asked = None
+    if one.conditional:
+        asked = torch.arange(DRAWN, device=real.y.device) % classes
+    x = one.sample(state, DRAWN, rng.fold("judged"), asked)
+    covered = by.coverage(x)
+    some = real.x[torch.randperm(len(real.x), generator=rng["some"])[:DRAWN].to(real.x.device)]
+    measures = {"classes": covered.classes, "entropy": covered.entropy}
+    if asked is not None:
+        measures["agreement"] = by.agreement(x, asked)
+    measures |= {"frechet": by.distance(x, test.x), "frechet_real": by.distance(pixels(some), test.x)}
+    if isinstance(one, Variational):
+        few = test.x[:RECKONED], test.y[:RECKONED]
+        measures["elbo"] = one.elbo(state, *few, rng.fold("elbo")).mean().item()
+        measures["log_likelihood"] = one.log_likelihood(state, *few, rng.fold("likelihood")).mean().item()
+    return measures
+
+
+def _track(made: Generated, uri: str) -> None:
+    from .mlflow_tracker import client, experiment
+
+    to, asked = client(uri), made.generation  # first, for it quiets what is imported next
+    from mlflow.entities import Metric, Param
+
+    tags = {"perdure.generated": asked.id, "mlflow.source.name": asked.line}
+    name = f"{asked.generator} on {asked.on}"
+    run = to.create_run(experiment(to, "perdure", uri), run_name=name, tags=tags).info.run_id
+    now = int(time.time() * 1000)
+    curves = [Metric(k, v, now, p.step) for p in made.told for k, v in p.values.items()]
+    ends = [Metric(k, float(v), now, made.told[-1].step) for k, v in made.measures.items()]
+    for first in range(0, len(curves), 900):  # a batch may hold 1000
+        to.log_batch(run, metrics=curves[first : first + 900])
+    to.log_batch(run, metrics=ends, params=[Param(k, str(v)) for k, v in asdict(asked).items()])
+    for path in sorted((Path(made.folder) / "pictures").glob("*.png")):
+        to.log_artifact(run, str(path), "figures")
+    to.log_artifact(run, str(made.report))
+    to.log_artifact(run, str(Path(made.folder) / "state.pt"))
+    to.set_terminated(run, "FINISHED")
+
+
+def _some(part: Part, chance: torch.Generator, n: int) -> Data:
+    at = torch.randperm(len(part.x), generator=chance)[:n].to(part.x.device)
+    return Data(pixels(part.x[at]), part.y[at])
+
+
+def _source(text: str) -> Source:
+    source = read(text, DATASETS)
+    if not isinstance(source, Source):
+        raise NotationError("expected a data set such as fashion_mnist", text.strip(), 0)
+    return source
+
+
+def _markup(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
