@@ -2,7 +2,7 @@
 
 import sys
 
-from . import loop, methods, platform, projection, strategies
+from . import generators, loop, methods, platform, projection, strategies
 
 PARTS = {
     "platform": platform.main,
@@ -10,6 +10,7 @@ PARTS = {
     "methods": methods.main,
     "strategies": strategies.main,
     "projection": projection.main,
+    "generators": generators.main,
 }
 
 for name in sys.argv[1:] or PARTS:

@@ -138,8 +138,9 @@ class Generator(ABC):
         return x if self.bounds is None else x.clamp(*self.bounds)
 
     def restored(self, state: State) -> Nets:
-        nets = self.built(tuple(state["shape"]), len(state["seen"]), state["seen"].device, Rng(0))
-        nets.load_state_dict(state["nets"])
+        with torch.device("meta"):  # no first weights: the state's own are taken
+            nets = self.networks(tuple(state["shape"]), len(state["seen"]))
+        nets.load_state_dict(state["nets"], assign=True)
         return nets.eval().requires_grad_(False)
 
     def built(self, shape: tuple[int, ...], conditions: int, device: torch.device, rng: Rng) -> Nets:

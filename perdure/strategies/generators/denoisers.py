@@ -1,4 +1,7 @@
-"""Networks that tell noise from data: of (B, D) vectors, or of images."""
+"""Networks that tell noise from data: of (B, D) vectors, or of images.
+
+Times and conditions are those of the samples (B,), or few of which each sample goes by one: `at` (B,) says which.
+"""
 
 from math import log
 
@@ -33,10 +36,11 @@ class Perceptron(nn.Module):
         self.turns = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
 
-    def forward(self, x: Tensor, time: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, y: Tensor, at: Tensor | None = None) -> Tensor:
         moment, h = self.moment(time, y), self.enter(x)
         for norm, turn, layer in zip(self.norms, self.turns, self.layers, strict=True):
-            scale, shift = turn(moment).chunk(2, 1)
+            turned = turn(moment) if at is None else turn(moment)[at]
+            scale, shift = turned.chunk(2, 1)
             h = h + layer(nn.functional.silu(norm(h) * (1 + scale) + shift))
         return self.leave(h)
 
@@ -61,8 +65,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList([Block(wide + wide, width, wide), Block(width + width, width, wide)])
         self.leave = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, shape[0], 3, padding=1))
 
-    def forward(self, x: Tensor, time: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, y: Tensor, at: Tensor | None = None) -> Tensor:
         moment, h, seen = self.moment(time, y), self.enter(x.unflatten(1, self.shape)), []
+        moment = moment if at is None else moment[at]
         for block, halve in zip(self.down, self.halve, strict=True):
             h = block(h, moment)
             seen.append(h)

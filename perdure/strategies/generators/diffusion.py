@@ -134,8 +134,8 @@ class Diffusion(Generator):
         nets["denoiser"] = nets.pop("average")
 
     def drawn(self, nets, n, y, rng, state):
-        *_, x = self.path(nets, n, y, rng, state)
-        return x
+        *_, x = self._walk(nets, n, y, rng, state)
+        return self._outside(nets, x).unflatten(1, state["shape"])
 
     def path(
         self, nets: Nets, n: int, y: Tensor, rng: Rng, state: State, noise: Tensor | None = None
@@ -144,17 +144,25 @@ class Diffusion(Generator):
 
         noise: (n, D) to begin with, D the width of a sample or of its code; drawn by default.
         """
+        for x in self._walk(nets, n, y, rng, state, noise):
+            yield self._outside(nets, x).unflatten(1, state["shape"])
+
+    def _walk(
+        self, nets: Nets, n: int, y: Tensor, rng: Rng, state: State, noise: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The same as the denoiser sees it, (n, D)."""
         size = self.latent or prod(state["shape"])
         x = normal((n, size), next(nets.parameters()), rng) if noise is None else noise
         kept = kept_signal(self.schedule, self.times).to(x)
+        kinds, at = y.unique(return_inverse=True)  # so that time and condition are reckoned once for each
         for now, before in self._steps():
-            clean, left = self._believed(nets, x, now, y, kept[now])
+            clean, left = self._believed(nets, x, now, kinds, at, kept[now])
             if self.sampler == "ddim":
                 x = ddim_step(clean, left, kept[now], kept[before])
             else:
                 fresh = normal(x.shape, x, rng) if before else torch.zeros_like(x)
                 x = ancestral_step(x, clean, kept[now], kept[before], fresh)
-            yield self._outside(nets, x).unflatten(1, state["shape"])
+            yield x
 
     def _steps(self) -> list[tuple[int, int]]:
         """From which time to which."""
@@ -162,13 +170,15 @@ class Diffusion(Generator):
         at = [round(self.times * k / count) for k in range(count, -1, -1)]
         return list(pairwise(at))
 
-    def _believed(self, nets: Nets, x: Tensor, now: int, y: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """The x_0 and ε of x_t that the network believes in; x_0 within bounds."""
-        time, net = torch.full((len(x),), now / self.times, device=x.device), nets["denoiser"]
-        told = net(x, time, y)
+    def _believed(
+        self, nets: Nets, x: Tensor, now: int, kinds: Tensor, at: Tensor, kept: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The x_0 and ε of x_t of conditions kinds[at] that the network believes in; x_0 within bounds."""
+        time, net = torch.full((len(kinds),), now / self.times, device=x.device), nets["denoiser"]
+        told = net(x, time, kinds, at)
         if self.guidance:
-            none = torch.full_like(y, net.moment.condition.num_embeddings - 1)
-            told = (1 + self.guidance) * told - self.guidance * net(x, time, none)
+            none = torch.full_like(kinds, net.moment.condition.num_embeddings - 1)
+            told = (1 + self.guidance) * told - self.guidance * net(x, time, none, at)
         clean, noise = READ[self.predict](x, self._within(told), kept)
         if self.bounds is not None and not self.latent:
             clean = clean.clamp(-1, 1)

@@ -10,6 +10,7 @@ from torch import nn
 from perdure.notation import spell
 from perdure.strategies.finite import Diverged
 from perdure.strategies.generators.base import Data
+from perdure.strategies.generators.denoisers import Perceptron, UNet
 from perdure.strategies.generators.names import GENERATORS, generator
 from perdure.strategies.rng import Rng
 from perdure.testing.equality import same
@@ -188,3 +189,11 @@ def test_a_unet_learns_images():
     assert heard[-1].values["loss"] < 0.5 * heard[0].values["loss"]
     assert one.sample(state, 4, Rng(0), torch.tensor([0, 0, 1, 1])).shape == (4, 1, 8, 8)
     assert any(isinstance(m, nn.Conv2d) for m in one.restored(state).modules())
+
+
+@pytest.mark.parametrize("net", [Perceptron(16, 4, 8, 2), UNet((1, 4, 4), 4, 8)], ids=["mlp", "unet"])
+def test_few_moments_are_those_of_all_samples(net):
+    x, y = torch.rand(6, 16), torch.tensor([3, 0, 3, 3, 1, 0])
+    kinds, at = y.unique(return_inverse=True)
+    one, few = net(x, torch.full((6,), 0.3), y), net(x, torch.full((3,), 0.3), kinds, at)
+    torch.testing.assert_close(one, few)
