@@ -133,7 +133,9 @@ def scatter(points: Mapping[str, Tensor], y: Tensor | None, title: str) -> Any:
     """Clouds of points (N, 2), by name side by side, coloured by class (N,) where it is known."""
     figure = new(3.9 * len(points), 3.6)
     for axes, (name, cloud) in zip(figure.subplots(1, len(points), squeeze=False)[0], points.items(), strict=True):
-        axes.set(title=wrapped(f"{title}: {name}" if name else title), aspect="equal")
+        middle, half = (cloud.amax(0) + cloud.amin(0)) / 2, 0.55 * (cloud.amax(0) - cloud.amin(0)).max().item() or 1.0
+        xlim, ylim = ((at - half, at + half) for at in middle.tolist())
+        axes.set(title=wrapped(f"{title}: {name}" if name else title), aspect="equal", xlim=xlim, ylim=ylim)
         for n, label in enumerate([None] if y is None else y.unique().tolist()):
             part = (cloud if label is None else cloud[y == label]).cpu().numpy()
             colour = f"C{n}" if n < 10 else None

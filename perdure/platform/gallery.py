@@ -50,7 +50,7 @@ def _of_images(generator: Generator, state: State, shown: Data, rng: Rng) -> Ite
     if rows:
         yield "reconstructions", sheet(list(rows.values()), COLUMNS, list(rows), "test samples told again")
     between = _between(generator, state, shown, rng.fold("between"))
-    if between is not None:
+    if between:
         yield "interpolation", sheet(between, COLUMNS, [""] * len(between), "from one to the other")
     path = _path(generator, state, rng.fold("path"))
     if path:
@@ -79,7 +79,7 @@ def _told_again(generator: Generator, state: State, x: Tensor, y: Tensor, rng: R
     return {}
 
 
-def _between(generator: Generator, state: State, shown: Data, rng: Rng, rows: int = 5) -> list[Tensor] | None:
+def _between(generator: Generator, state: State, shown: Data, rng: Rng, rows: int = 5) -> list[Tensor]:
     """Rows of steps between two samples' codes, of one class where the decoder asks for it, or between two noises."""
     nets, steps = generator.restored(state), torch.linspace(0, 1, COLUMNS)[:, None]
     if isinstance(generator, LatentModel):
@@ -99,7 +99,7 @@ def _between(generator: Generator, state: State, shown: Data, rng: Rng, rows: in
         asked = [seen[[row % len(seen)] * COLUMNS] for row in range(rows)]
         starts = [_arc(ends[0], ends[1], steps) for ends in noise]
         return [_last(generator.path(nets, COLUMNS, y, rng, state, z)) for z, y in zip(starts, asked, strict=True)]
-    return None
+    return []
 
 
 def _pairs(y: Tensor, same: bool) -> Iterator[tuple[int, int]]:

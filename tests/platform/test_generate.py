@@ -7,6 +7,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from perdure.notation import NotationError
 from perdure.platform import mlflow_tracker
@@ -86,6 +87,18 @@ def test_vectors_are_points_of_a_plane(tmp_path):
     text = "vae(2, hidden=(8,), likelihood='gaussian', bounds=None, steps=20)"
     made = generate(Generation(text, f"arrays('{tmp_path / 'points.npz'}')"), str(tmp_path))
     assert {p.stem for p in (made.report.parent / "pictures").glob("*.png")} == {"samples", "latent", "losses"}
+
+
+def test_a_handful_of_coloured_pictures_is_enough(tmp_path):
+    for n in range(12):
+        (tmp_path / "pictures" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * n, 0, 90)).save(tmp_path / "pictures" / "ab"[n % 2] / f"{n}.png")
+    on = f"images('{tmp_path / 'pictures'}')"
+    for text in ("cvae(3, hidden=(16,), steps=20)", "vae(3, hidden=(16,), steps=20)"):
+        made = generate(Generation(text, on), str(tmp_path))
+        drawn = {p.stem for p in (made.report.parent / "pictures").glob("*.png")}
+        assert drawn >= {"samples", "reconstructions", "latent", "losses"}
+        assert ("interpolation" in drawn) == (text[0] == "v")  # one of each class is no pair of one class
 
 
 @pytest.mark.parametrize(
