@@ -21,6 +21,11 @@ from perdure.platform import api
 from ..servers import answers
 
 QUICK = ["--epochs", "1", "--here", "--no-tracking"]
+# A shell lets what it starts in the background ignore Ctrl-C, a whole test run too, and children inherit that.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from perdure.jobs.main import main; main()"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +232,7 @@ def test_version_names_what_it_runs_on():
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(folder):
     """The command in a process group of its own, interrupted as a terminal does it."""
-    program = [sys.executable, "-W", "ignore", "-c", "from perdure.jobs.main import main; main()"]
+    program = [sys.executable, "-W", "ignore", "-c", INTERRUPTIBLE]
     words = ["compare", "naive", "--seeds", "2", "--epochs", "120", "--save-every", "0.2", "--here", "--no-tracking"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     running = subprocess.Popen([*program, *words], **pipes)
@@ -246,7 +251,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(folder):
 
 def test_ui_serves_mlflow_on_loopback_until_it_is_interrupted(folder):
     perdure("run", "naive", "--epochs", "1")
-    program = [sys.executable, "-W", "ignore", "-c", "from perdure.jobs.main import main; main()", "ui"]
+    program = [sys.executable, "-W", "ignore", "-c", INTERRUPTIBLE, "ui"]
     with socket.socket() as taken:  # the port that is asked for
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
