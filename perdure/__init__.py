@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .platform.api import compare, resume
+    from .strategies.attacks.evaluate import attack
     from .strategies.names import register
 
-__all__ = ["__version__", "compare", "register", "resume"]
+__all__ = ["__version__", "attack", "compare", "register", "resume"]
 __version__ = "0.1.0"
 
-_HOMES = {"compare": ".platform.api", "resume": ".platform.api", "register": ".strategies.names"}
+_HOMES = {
+    "attack": ".strategies.attacks.evaluate",
+    "compare": ".platform.api",
+    "register": ".strategies.names",
+    "resume": ".platform.api",
+}
 
 
 def __getattr__(name: str):

@@ -1,0 +1,239 @@
+"""What an attack comes to: samples verified by a fresh forward pass, how far they moved, how much was asked."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..rng import Rng
+from .base import Attack
+from .chance import Chance
+from .norms import NORMS
+from .threats import Threat, White
+from .victims import Answer, Victim, beaten, in_chunks
+
+BLOCK = 2048  # samples attacked at once: what an attack keeps of each has to fit into memory
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """N samples and what became of them. A sample that could not be fooled stands here as it was."""
+
+    clean: Tensor  # (N, ...) in [0, 1]
+    x: Tensor  # (N, ...) adversarial samples
+    y: Tensor  # (N,) true classes
+    before: Tensor  # (N,) answers to the clean samples
+    after: Tensor  # (N,) answers to the adversarial ones, by a forward pass of their own
+    right: Tensor  # (N,) bool: right at first, and so worth an attack
+    fooled: Tensor  # (N,) bool: right at first and wrong now; under a targeted attack: answered with the target now
+    queries: Tensor  # (N,) int64 questions about each sample
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.right.double().mean().item()
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share still right under the attack."""
+        return (self.right & (self.after == self.y)).double().mean().item()
+
+    @property
+    def success(self) -> float:
+        """Share fooled of those that were attacked; NaN where there was none."""
+        return self._mean(self.fooled[self.right])
+
+    def sizes(self) -> dict[str, Tensor]:
+        """(N,) perturbations in L0 (pixels, all channels of one together), L1, L2 and L-infinity."""
+        delta = self.x - self.clean
+        changed = (delta != 0).flatten(2).any(1) if delta.dim() == 4 else delta != 0
+        sizes = {name: NORMS[name].size(delta) for name in ("l1", "l2", "linf")}
+        return {"l0": changed.flatten(1).sum(1).to(delta.dtype)} | sizes
+
+    def measures(self) -> dict[str, float]:
+        """Shares of all samples; sizes are means over the fooled ones, queries over the attacked ones."""
+        sizes = {f"mean_{name}": self._mean(size[self.fooled]) for name, size in self.sizes().items()}
+        told = {"accuracy": self.accuracy, "robust_accuracy": self.robust_accuracy, "success": self.success}
+        return told | sizes | {"queries": self._mean(self.queries[self.right])}
+
+    @staticmethod
+    def _mean(values: Tensor) -> float:
+        return values.double().mean().item()
+
+    @staticmethod
+    def union(parts: "list[Attacked]") -> "Attacked":
+        """Shards in order; their seconds add up."""
+        names = ("clean", "x", "y", "before", "after", "right", "fooled", "queries")
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return Attacked(**joined, seconds=sum(part.seconds for part in parts))
+
+
+def attacked(
+    answer: Answer,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    threat: Threat | None = None,
+    *,
+    seed: int = 0,
+    samples: Tensor | None = None,
+    surrogate: Answer | None = None,
+    features: Answer | None = None,
+    learn_from: tuple[Tensor, Tensor] | None = None,
+    chunk: int = 128,
+) -> Attacked:
+    """Attack float samples x (N, ...) in [0, 1] of classes y (N,); judge what comes back anew.
+
+    answer: from inputs (n, ...) and their rows (n,) to logits (n, C), shut classes at -1e9; in evaluation mode.
+    samples: (N,) int64 numbers that tell the samples apart and give each its random numbers; 0 to N - 1 by default.
+    With them, nothing depends on how samples are dealt out to batches or processes.
+    surrogate: another classifier, where the threat wants one. learn_from: samples for attacks that learn (universal).
+
+    Raises ValueError for samples that are no floats in [0, 1], classes that are not there, and attacks that the threat
+    leaves nothing to; Diverged (an ArithmeticError) where the model's answer is not a number.
+    """
+    refuse_samples(x, y)
+    if attack.of_images and x.dim() != 4:
+        raise ValueError(f"{type(attack).__name__} is for images (N, C, H, W), got {tuple(x.shape)}")
+    if surrogate is None and not (threat or White()).asks_itself:
+        raise ValueError(f"{type(threat).__name__} attacks a surrogate, and there is none; give one")
+    start = time.perf_counter()
+    ids = torch.arange(len(x), device=x.device) if samples is None else samples.to(x.device)
+    numbers = Chance.of(Rng(seed).integer("attack"), ids)
+    seen = surrogate or answer
+
+    def victim(rows: Tensor, classes: int) -> Victim:
+        shown = None if features is None else _of_rows(features, rows)
+        of = answer if (threat or White()).asks_itself else seen
+        return (threat or White()).victim(
+            _of_rows(of, rows), numbers.at(rows), len(rows), x.device, classes, chunk, shown
+        )
+
+    if learn_from is not None:
+        attack = _learned(attack, learn_from, seen, seed, chunk)
+    parts = []
+    for rows in torch.arange(len(x), device=x.device).split(BLOCK):
+        with torch.no_grad():
+            logits = in_chunks(answer, x[rows], rows, chunk)
+        _refuse_classes(logits, y[rows], attack)
+        parts.append(_block(victim, answer, x, y, rows, logits, attack, numbers, chunk))
+    whole = Attacked.union(parts)
+    return replace(whole, seconds=time.perf_counter() - start)
+
+
+def _block(victim, answer, x, y, rows, logits, attack, numbers, chunk) -> Attacked:
+    clean, labels = x[rows], y[rows]
+    before, target = logits.argmax(1), attack.aims_at
+    right = before == labels
+    worth = right if target is None else right & (labels != target)
+    todo = rows[worth]
+    moved, spent = clean.clone(), torch.zeros_like(labels)
+    if len(todo):
+        one = victim(todo, logits.shape[1])
+        moved[worth] = attack.perturb(one, x[todo], y[todo], numbers.at(todo)).detach()
+        spent[worth] = one.spent
+    with torch.no_grad():
+        told = in_chunks(answer, moved, rows, chunk)
+    fooled = worth & (beaten(told, labels) if target is None else told.argmax(1) == target)
+    moved[~fooled] = clean[~fooled]
+    after = torch.where(fooled, told.argmax(1), before)
+    return Attacked(clean, moved, labels, before, after, right, fooled, spent, 0.0)
+
+
+def _of_rows(answer: Answer, rows: Tensor) -> Answer:
+    """An answer for some samples under numbers of their own."""
+    return lambda x, own: answer(x, rows[own])
+
+
+def _learned(attack: Attack, given: tuple[Tensor, Tensor], answer: Answer, seed: int, chunk: int) -> Attack:
+    from .victims import White as Open
+
+    x, y = given
+    chance = Chance.of(Rng(seed).integer("learn"), torch.arange(len(x), device=x.device))
+    return attack.prepared(Open(answer, len(x), x.device, chunk), x, y, chance)
+
+
+def attack(
+    model: nn.Module | Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    how: Attack | str = "pgd",
+    threat: Threat | str | None = None,
+    *,
+    surrogate: nn.Module | Callable[[Tensor], Tensor] | None = None,
+    seed: int = 0,
+    chunk: int = 128,
+) -> Attacked:
+    """Attack any classifier of images: a torch module or a function from (n, ...) inputs to (n, C) logits.
+
+    how: the attack, as text (`"pgd(eps=8/255)"` is not in the notation; write `"pgd(eps=0.0314)"`) or as an object.
+    threat: what it may see, as `"black(1000)"`; everything by default. A module is put into evaluation mode meanwhile.
+
+    >>> import perdure, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    >>> x, y = torch.rand(8, 1, 8, 8), torch.arange(8)
+    >>> perdure.attack(model, x, y, "pgd(eps=0.1, steps=5)").robust_accuracy
+    0.0
+
+    Raises as `attacked` does, and NotationError for a text that cannot be read.
+    """
+    from . import names
+    from .feature_space import hidden
+
+    one = names.attack(how) if isinstance(how, str) else how
+    asked = names.threat(threat) if isinstance(threat, str) else threat
+    seen = surrogate or model
+    shown = (lambda x, rows: hidden(seen, x)) if isinstance(seen, nn.Module) else None
+    with resting(model), resting(surrogate):
+        return attacked(
+            lambda x, rows: model(x),
+            x,
+            y,
+            one,
+            asked,
+            seed=seed,
+            surrogate=surrogate and (lambda x, rows: surrogate(x)),
+            features=shown,
+            chunk=chunk,
+        )
+
+
+def refuse_samples(x: Tensor, y: Tensor) -> None:
+    if not x.is_floating_point():
+        raise ValueError(f"expected float samples in [0, 1], got {x.dtype}; divide images of 0 to 255 by 255")
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise ValueError(f"expected ({len(x)},) int64 classes, got {tuple(y.shape)} {y.dtype}")
+    if not len(x):
+        raise ValueError("expected a sample at least, got none")
+    low, high = x.amin().item(), x.amax().item()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"expected samples in [0, 1], got values from {low:g} to {high:g}; scale them, and let the model "
+            "standardize its inputs itself, as standardized(mlp, mean, std) does"
+        )
+
+
+def _refuse_classes(logits: Tensor, y: Tensor, attack: Attack) -> None:
+    classes = logits.shape[1]
+    if y.min() < 0 or y.max() >= classes:
+        raise ValueError(f"expected classes from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
+    if attack.aims_at is not None and attack.aims_at >= classes:
+        raise ValueError(f"the model knows classes 0 to {classes - 1}; there is no target {attack.aims_at}")
+
+
+@contextmanager
+def resting(model: object) -> Iterator[None]:
+    """A module in evaluation mode for a while: dropout and batch statistics would answer otherwise every time."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
