@@ -2,7 +2,7 @@
 
 import sys
 
-from . import generators, loop, methods, platform, projection, strategies
+from . import attacks, generators, loop, methods, platform, projection, strategies
 
 PARTS = {
     "platform": platform.main,
@@ -11,6 +11,7 @@ PARTS = {
     "strategies": strategies.main,
     "projection": projection.main,
     "generators": generators.main,
+    "attacks": attacks.main,
 }
 
 for name in sys.argv[1:] or PARTS:

@@ -38,11 +38,16 @@ EXAMPLES = {
         "heterogeneous_dropout",
         "xdg(0.5)",
         "interference(20)",
+        "adversarial(pgd(steps=2), eps=0.1, warmup=0.5)",
+        "adversarial(fgsm(random=True), share=1)",
+        "free_adversarial(replays=3)",
+        "trades(pgd(steps=2), eps=0.1)",
     )
 }
 MEETS_MORE = ("joint", "cumulative")  # strategies that change what of the stream is met
 NEEDS_TASKS = ("xdg(0.5)",)
 PLAIN = ("ogd(5)", "gpm(0.9, samples=50)")  # only sgd, and no normalisation layers
 RESTING = tuple(text for text in EXAMPLES if text.startswith("brain_inspired"))  # early layers: no normalisation
+ATTACKED = tuple(text for text in EXAMPLES if "adversarial(" in text or "trades" in text)  # from the first step on
 WINNERS = ("heterogeneous_dropout",)  # only models with winners
 CHAIN_OF_ALL = strategy(" + ".join(text for text in EXAMPLES if text not in (*MEETS_MORE, *NEEDS_TASKS)))

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
+from perdure.strategies.attacks.names import ATTACKS
 from perdure.strategies.generators.names import GENERATORS
 from perdure.strategies.names import STRATEGIES
 from perdure.streams.names import STREAMS
@@ -103,6 +104,11 @@ def test_the_reference_has_a_row_for_every_strategy():
 def test_the_reference_has_a_row_for_every_generator():
     text = (ROOT / "docs" / "reference.md").read_text()
     assert all(f"| `{name}` |" in text for name in GENERATORS)
+
+
+def test_the_reference_has_a_row_for_every_attack():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    assert [name for name in ATTACKS if f"| `{name}` |" not in text] == []
 
 
 def test_the_reference_has_a_row_for_every_stream():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from ..notation import signature
+from ..strategies.attacks.names import ATTACKS, THREATS
 from ..strategies.generators.names import GENERATORS
 from ..strategies.names import MODELS, OPTIMIZERS, STRATEGIES
 from ..streams.names import DATASETS, STREAMS
@@ -15,6 +16,8 @@ GROUPS = {
     "data sets": DATASETS,
     "strategies": STRATEGIES,
     "generators": GENERATORS,
+    "attacks": ATTACKS,
+    "threat models": THREATS,
     "models": MODELS,
     "optimizers": OPTIMIZERS,
 }
@@ -54,7 +57,7 @@ def _chosen(names: Sequence[str] | None) -> dict[str, list[dict[str, str]]]:
 
 def _entry(name: str, cls: type) -> dict[str, str]:
     """The first paragraph of the class's own words; its paper is there or in the first line of its module."""
-    arguments = signature(cls, STREAMS | DATASETS | STRATEGIES | GENERATORS | MODELS | OPTIMIZERS)
+    arguments = signature(cls, {name: kind for group in GROUPS.values() for name, kind in group.items()})
     about = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
     first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n")[0]
     paper = first[first.find("(") + 1 : first.rfind(")")] if "(" in first and "(" not in about else ""

@@ -20,9 +20,11 @@ class Strategy:
 
     recalls: whether classes of different experiences are learned against each other: True for rehearsal, False
     for what only holds on to the past. A stage that does neither says None.
+    replays: how often every batch is learned in a row; of a sum, the most that a stage asks for.
     """
 
     recalls: ClassVar[bool | None] = True
+    replays: int = 1
 
     def curriculum(self, stream: Stream) -> Stream:
         """What of the stream is met. Only upper bounds, which look where others may not, change it."""
@@ -87,6 +89,10 @@ class Chain(Strategy):
     """Strategies one after the other: batches and gradients pass through in order, penalties add up."""
 
     stages: tuple[Strategy, ...] = ()
+
+    @property
+    def replays(self) -> int:
+        return max((stage.replays for stage in self.stages), default=1)
 
     def curriculum(self, stream):
         for stage in self.stages:

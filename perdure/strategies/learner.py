@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,8 @@ class Learner:
     heads: Tensor | None = None  # (T, C) bool; None leaves every class open
     protocol: str = "class"  # of the stream that is being learned
     pulse: Callable[[], object] = idle  # called during long work between steps, to show that there is life
+    progress: float = 0.0  # share of the experience's steps that are done once the one under way is
+    scratch: dict[str, Any] = field(default_factory=dict)  # what stages leave for later in a step, or for its replays
     task: Tensor = field(init=False)  # (B,) of the samples whose forward pass is under way; gates ask for it
     params: dict[str, nn.Parameter] = field(init=False)
 

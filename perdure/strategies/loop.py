@@ -145,22 +145,27 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.model.train()
     batches: list[Tensor] = []
-    marked = False
+    asked = marked = False
     for step in range(first, last):
-        epoch, k = divmod(step, per_epoch)
-        if k == 0 or not batches:
-            batches = _batches(experience, plan, root, i, epoch)
-        learner.rng = root.fold(i, "step", step)
-        learner.rng.seed_torch()
+        again = step % strategy.replays
+        epoch, k = divmod(step // strategy.replays, per_epoch)
+        if not again:
+            learner.scratch.clear()
+            if k == 0 or not batches:
+                batches = _batches(experience, plan, root, i, epoch)
+        root.fold(i, "step", step).seed_torch()
+        learner.rng, learner.progress = root.fold(i, "step", step - again), (step + 1) / last
         losses[step] = _step(learner, optimizer, strategy, experience.train.batch(batches[k]), state)
-        marked = due()
+        asked = due() or asked
+        marked = asked and again == strategy.replays - 1  # between replays there is no way to go on from
+        asked = asked and not marked
         if marked or step % CHECK == CHECK - 1 or step == last - 1:
             _refuse_divergence(losses[: step + 1], learner, i, per_epoch)
         if marked and step < last - 1:
             at = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i}
             within = {"step": step + 1, "optimizer": _copied(optimizer.state_dict()), "losses": losses.clone()}
             yield Bookmark(i, step + 1, at | within)
-    return losses, marked
+    return losses, marked or asked
 
 
 def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, batch: Batch, state: State) -> Tensor:

@@ -3,7 +3,9 @@
 from typing import Any
 
 from .. import notation
+from .adversarial import AdversarialTraining, FreeAdversarialTraining, Trades
 from .agem import AGEM
+from .attacks.names import ATTACKS
 from .avalanche import AvalancheStrategy
 from .base import Chain, Naive, Strategy, stages
 from .der import DER
@@ -49,6 +51,9 @@ STRATEGIES: dict[str, type] = {
     "si": SynapticIntelligence,
     "mas": MAS,
     "lwf": Distillation,
+    "adversarial": AdversarialTraining,
+    "free_adversarial": FreeAdversarialTraining,
+    "trades": Trades,
     "heterogeneous_dropout": HeterogeneousDropout,
     "xdg": ContextGating,
     "interference": Interference,
@@ -60,7 +65,7 @@ OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 def strategy(text: str) -> Strategy:
     """The strategy that `text` spells, as `rehearsal(500) + ewc(100)`."""
-    return notation.read(text, STRATEGIES | GENERATORS)
+    return notation.read(text, STRATEGIES | GENERATORS | ATTACKS)
 
 
 def model(text: str) -> Any:
@@ -77,7 +82,7 @@ def spelled(thing: Any) -> str:
     """The text of a strategy, model or optimizer: `strategy(spelled(s)) == s`."""
     if isinstance(thing, Chain):
         return " + ".join(map(spelled, stages(thing))) or "naive"
-    return notation.spell(thing, STRATEGIES | GENERATORS | MODELS | OPTIMIZERS)
+    return notation.spell(thing, STRATEGIES | GENERATORS | ATTACKS | MODELS | OPTIMIZERS)
 
 
 def register(name: str, cls: type) -> type:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..rng import Rng
 from .base import Attack
@@ -15,6 +16,7 @@ from .norms import NORMS
 from .threats import Threat, White
 from .victims import Answer, Victim, beaten, in_chunks
 
+CHUNK = 64  # samples in a forward pass: on a CPU larger ones fall out of its caches
 BLOCK = 2048  # samples attacked at once: what an attack keeps of each has to fit into memory
 
 
@@ -83,7 +85,7 @@ def attacked(
     surrogate: Answer | None = None,
     features: Answer | None = None,
     learn_from: tuple[Tensor, Tensor] | None = None,
-    chunk: int = 128,
+    chunk: int = CHUNK,
 ) -> Attacked:
     """Attack float samples x (N, ...) in [0, 1] of classes y (N,); judge what comes back anew.
 
@@ -165,7 +167,7 @@ def attack(
     *,
     surrogate: nn.Module | Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
-    chunk: int = 128,
+    chunk: int = CHUNK,
 ) -> Attacked:
     """Attack any classifier of images: a torch module or a function from (n, ...) inputs to (n, C) logits.
 
@@ -188,14 +190,15 @@ def attack(
     seen = surrogate or model
     shown = (lambda x, rows: hidden(seen, x)) if isinstance(seen, nn.Module) else None
     with resting(model), resting(surrogate):
+        own, other = laid_out(model), surrogate and laid_out(surrogate)
         return attacked(
-            lambda x, rows: model(x),
+            lambda x, rows: own(x),
             x,
             y,
             one,
             asked,
             seed=seed,
-            surrogate=surrogate and (lambda x, rows: surrogate(x)),
+            surrogate=other and (lambda x, rows: other(x)),
             features=shown,
             chunk=chunk,
         )
@@ -222,6 +225,18 @@ def _refuse_classes(logits: Tensor, y: Tensor, attack: Attack) -> None:
         raise ValueError(f"expected classes from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
     if attack.aims_at is not None and attack.aims_at >= classes:
         raise ValueError(f"the model knows classes 0 to {classes - 1}; there is no target {attack.aims_at}")
+
+
+def laid_out(model: nn.Module | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, with copies of the weights of convolutions that lie as they are read fastest: channels last.
+
+    Twice as fast on a CPU. The module itself stays as it is; its weights get no gradient.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    held = {k: v.detach() for k, v in (*model.named_parameters(), *model.named_buffers())}
+    laid = {k: v.clone(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in held.items()}
+    return lambda x: functional_call(model, laid, (x,))
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class White(Victim):
         answer: Answer,
         count: int,
         device: torch.device,
-        chunk: int = 128,
+        chunk: int = 64,
         early: bool = True,
         features: Answer | None = None,
     ):
@@ -157,7 +157,7 @@ class Black(Victim):
         draws: int = 10,
         sigma: float = 0.01,
         votes: int = 10,
-        chunk: int = 128,
+        chunk: int = 64,
     ):
         super().__init__(len(chance.keys), chance.keys.device, queries)
         self._chance, self._classes, self._draws, self._sigma = chance, classes, draws, sigma
@@ -295,7 +295,7 @@ def _chunks(x: Tensor, rows: Tensor, chunk: int):
             fill = torch.arange(GRAIN, device=x.device).clamp(max=n - 1)
             part, own = part[fill], own[fill]
         if part.dim() == 4:
-            part = part.contiguous(memory_format=torch.channels_last)
+            part = part.clone(memory_format=torch.channels_last)
         yield part, own, n
 
 

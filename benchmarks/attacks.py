@@ -1,0 +1,243 @@
+"""Attacks beside foolbox, ART and torchattacks: same network, same 1,000 test images, same eps and steps, one thread.
+
+The networks are convnet(32, 64) on Fashion-MNIST, Adam 1e-3, batch 128, 4 epochs: one trained as usual, one
+adversarially by FGSM with random start (eps 0.1, step 0.125). torchattacks pins an old `requests`, so it lies in a
+folder of its own, and is left out, said so, where it is not there:
+`pip install --target /tmp/torchattacks --no-deps torchattacks==3.5.1`
+`PYTHONPATH=/tmp/torchattacks python -m benchmarks attacks`
+"""
+
+import importlib.util
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from perdure.notation import read
+from perdure.strategies.attacks import names
+from perdure.strategies.attacks.chance import Chance
+from perdure.strategies.attacks.evaluate import attack, attacked
+from perdure.strategies.attacks.pgd import FGSM
+from perdure.strategies.attacks.victims import White
+from perdure.strategies.names import model
+from perdure.streams.dataset import Dataset
+from perdure.streams.experience import pixels
+from perdure.streams.names import DATASETS
+from perdure.streams.places import Places
+
+from .table import show
+
+EPS, COUNT = 0.1, 1000
+Theirs = Callable[[nn.Module, Tensor, Tensor], Tensor]  # adversarial images
+
+
+def trained(data: Dataset, adversarial: bool, epochs: int = 4, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    net = model("convnet(32, 64)").build((1, 28, 28), 10)
+    optimizer, fast = torch.optim.Adam(net.parameters(), 1e-3), FGSM(EPS, random=True, step=0.125)
+    for epoch in range(epochs):
+        for step, rows in enumerate(torch.randperm(len(data.train.y)).split(128)):
+            x, y = pixels(data.train.x[rows]), data.train.y[rows]
+            if adversarial:
+                one = White(lambda x, rows: net(x), len(x), x.device, early=False)
+                x = fast.perturb(one, x, y, Chance.of(epoch * 10_000 + step, torch.arange(len(x))))
+            loss = F.cross_entropy(net(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return net.eval()
+
+
+def _foolbox(net, x, y, one, eps):
+    import foolbox
+
+    return one(foolbox.PyTorchModel(net, (0, 1), device="cpu"), x, y, epsilons=eps)[1]
+
+
+def _art(net):
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(net, nn.CrossEntropyLoss(), tuple(IMAGE), 10, clip_values=(0, 1), device_type="cpu")
+
+
+IMAGE = (1, 28, 28)
+
+
+def pgd_peers() -> dict[str, Theirs]:
+    def foolbox(net, x, y):
+        from foolbox.attacks import LinfPGD
+
+        one = LinfPGD(abs_stepsize=2.5 * EPS / 40, steps=40)
+        return torch.cat([_foolbox(net, *part, one, EPS) for part in _batches(x, y)])
+
+    def art(net, x, y):
+        from art.attacks.evasion import ProjectedGradientDescent
+
+        one = ProjectedGradientDescent(
+            _art(net), eps=EPS, eps_step=2.5 * EPS / 40, max_iter=40, num_random_init=1, batch_size=128, verbose=False
+        )
+        return torch.from_numpy(one.generate(x.numpy(), y.numpy()))
+
+    def others(net, x, y):
+        import torchattacks  # pyright: ignore
+
+        one = torchattacks.PGD(net, eps=EPS, alpha=2.5 * EPS / 40, steps=40)
+        return torch.cat([one(*part) for part in _batches(x, y)])
+
+    return _present({"foolbox": foolbox, "ART": art, "torchattacks": others})
+
+
+def pgd(nets: dict[str, nn.Module], x: Tensor, y: Tensor) -> None:
+    rows = []
+    for kind, reach in (("natural", ">= 6"), ("adversarial", ">= 2")):
+        net = nets[kind]
+        mine = min((_timed(lambda net=net: attack(net, x, y, "pgd(0.1, steps=40)").x) for _ in range(3)), key=_first)
+        own = _right(net, mine[1], y)
+        for name, peer in pgd_peers().items():
+            theirs = _timed(lambda net=net, peer=peer: peer(net, x, y))
+            told = (f"{own:.1f}", f"{_right(net, theirs[1], y):.1f}", f"{mine[0]:.1f}", f"{theirs[0]:.1f}")
+            rows.append((kind, name, *told, f"{theirs[0] / mine[0]:.1f}", reach))
+    head = ("network", "peer", "ours robust %", "theirs robust %", "ours s", "theirs s", "times as fast", "reach")
+    show("PGD-40, L-infinity, eps 0.1, 1,000 images", head, rows)
+
+
+def cw(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 200) -> None:
+    from foolbox.attacks import L2CarliniWagnerAttack
+
+    x, y, rows = x[:count], y[:count], []
+    for kind, net in nets.items():
+        seconds, got = _timed(lambda net=net: attack(net, x, y, "cw"))
+        rows.append((kind, "perdure", *_fooled(net, x, got.x, y), f"{seconds:.0f}", ""))
+        for steps, lr, c in ((200, 0.1, 0.1), (1000, 0.01, 0.001)):
+            one = L2CarliniWagnerAttack(binary_search_steps=9, steps=steps, stepsize=lr, initial_const=c)
+            theirs, found = _timed(
+                lambda net=net, one=one: torch.cat([_foolbox(net, *part, one, None) for part in _batches(x, y)])
+            )
+            name = f"foolbox, {steps} steps of {lr}"
+            rows.append((kind, name, *_fooled(net, x, found, y), f"{theirs:.0f}", f"{theirs / seconds:.1f}"))
+    head = ("network", "who", "success %", "mean L2", "seconds", "times as fast (>= 1.5)")
+    show(f"CW, 9 searches, {count} images", head, rows)
+
+
+def one_pixel(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 100) -> None:
+    x, y, net, rows = x[:count], y[:count], nets["natural"], []
+    seconds, got = _timed(lambda: attack(net, x, y, "one_pixel(population=100, generations=30)"))
+    rows.append(("perdure", *_fooled(net, x, got.x, y)[:1], f"{seconds:.0f}", ""))
+    if _there("torchattacks"):
+        import torchattacks  # pyright: ignore
+
+        one = torchattacks.OnePixel(net, pixels=1, steps=30, popsize=100, inf_batch=128)
+        torch.manual_seed(0)
+        theirs, found = _timed(lambda: one(x, y))
+        rows.append(
+            ("torchattacks", *_fooled(net, x, found, y)[:1], f"{theirs:.0f}", f"{theirs / seconds:.1f} (reach 3)")
+        )
+    seconds, got = _timed(lambda: attack(net, x, y, "one_pixel(exhaustive=True)"))
+    rows.append(("perdure, all of 0 and 1", *_fooled(net, x, got.x, y)[:1], f"{seconds:.0f}", ""))
+    show(f"One pixel, {count} images", ("who", "success %", "seconds", "times as fast"), rows)
+
+
+def universal(nets: dict[str, nn.Module], data: Dataset, x: Tensor, y: Tensor) -> None:
+    from art.attacks.evasion import UniversalPerturbation
+
+    net, train, rows = nets["natural"], (pixels(data.train.x[:500]), data.train.y[:500]), []
+    held = net(x).argmax(1)
+    for eps, reach in ((0.1, ">= 0.30"), (0.2, ">= 0.83")):
+        seconds, got = _timed(
+            lambda eps=eps: (
+                attacked(lambda x, rows: net(x), x, held, names.attack(f"universal({eps})"), learn_from=train).after
+            )
+        )
+        one = UniversalPerturbation(
+            _art(net), attacker="fgsm", attacker_params={"eps": eps / 4}, eps=eps, norm="inf", max_iter=3,
+            delta=0.1, batch_size=128, verbose=False,
+        )  # fmt: skip
+        theirs, _ = _timed(lambda one=one: one.generate(train[0].numpy(), train[1].numpy()))
+        noise = torch.from_numpy(one.noise).view(1, *IMAGE)
+        rates = [(told != held).double().mean().item() for told in (got, net((x + noise).clamp(0, 1)).argmax(1))]
+        rows.append((eps, *(f"{rate:.2f}" for rate in rates), reach, f"{seconds:.1f}", f"{theirs:.1f}"))
+    head = ("eps", "ours fools", "ART fools", "reach", "ours s", "ART s")
+    show("Universal perturbation of 500 training images, share of 1,000 held-out answers changed", head, rows)
+
+
+def robust(nets: dict[str, nn.Module], data: Dataset) -> None:
+    rows, (x, y) = [], (pixels(data.test.x), data.test.y)
+    for kind, net in nets.items():
+        clean = _right(net, x, y)
+        told = attack(net, x, y, "pgd(0.1, steps=40)").robust_accuracy
+        rows.append((kind, f"{clean:.1f}", f"{100 * told:.1f}", "" if kind == "natural" else ">= 85 and >= 62"))
+    show("Fashion-MNIST, 10,000 test images", ("network", "clean %", "PGD-40 %", "reach"), rows)
+
+
+def every(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 100) -> None:
+    """All attacks at their defaults."""
+    x, y, rows = x[:count], y[:count], []
+    for text in ("fgsm", "bim", "least_likely", "pgd", "pgd(1, norm='l2')", "pgd(10, norm='l1')", "deepfool",
+                 "spatial", "perceptual", "square", "hop_skip_jump", "worst"):  # fmt: skip
+        for kind, net in nets.items():
+            seconds, got = _timed(lambda net=net, text=text: attack(net, x, y, text))
+            told = got.measures()
+            cells = [f"{told[f'mean_{name}']:.2f}" for name in ("l0", "l2", "linf")]
+            rows.append(
+                (text, kind, f"{100 * told['robust_accuracy']:.0f}", *cells, f"{told['queries']:.0f}", f"{seconds:.1f}")
+            )
+    head = ("attack", "network", "robust %", "mean L0", "mean L2", "mean L-infinity", "queries", "seconds")
+    show(f"Every attack at its defaults, {count} images", head, rows)
+
+
+def _present(peers: dict[str, Theirs]) -> dict[str, Theirs]:
+    return {name: peer for name, peer in peers.items() if name != "torchattacks" or _there(name)}
+
+
+def _there(package: str) -> bool:
+    found = importlib.util.find_spec(package) is not None
+    if not found:
+        print(f"{package} is not there and left out; see the head of this file")
+    return found
+
+
+def _batches(x: Tensor, y: Tensor):
+    return zip(x.split(128), y.split(128), strict=True)
+
+
+def _fooled(net: nn.Module, x: Tensor, found: Tensor, y: Tensor) -> tuple[str, str]:
+    """Of the images that are right, which a fresh forward pass answers wrongly, and how far those were moved."""
+    with torch.no_grad():
+        right = net(x).argmax(1) == y
+        wrong = right & (net(found).argmax(1) != y)
+    size = (found - x).flatten(1).norm(dim=1)[wrong].mean().item()
+    return f"{100 * (wrong.sum() / right.sum()).item():.1f}", f"{size:.4f}"
+
+
+def _right(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    with torch.no_grad():
+        return 100 * torch.cat([net(part).argmax(1) == own for part, own in _batches(x, y)]).double().mean().item()
+
+
+def _timed(call):
+    start = time.perf_counter()
+    made = call()
+    return time.perf_counter() - start, made
+
+
+def _first(pair):
+    return pair[0]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    data = read("fashion_mnist", DATASETS).load(Places())
+    torch.set_num_threads(2)
+    nets = {"natural": trained(data, False), "adversarial": trained(data, True)}
+    torch.set_num_threads(1)
+    x, y = pixels(data.test.x[:COUNT]), data.test.y[:COUNT]
+    robust(nets, data)
+    pgd(nets, x, y)
+    universal(nets, data, x, y)
+    cw(nets, x, y)
+    one_pixel(nets, x, y)
+    every(nets, x, y)
