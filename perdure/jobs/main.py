@@ -57,6 +57,16 @@ Examples:
 """
 
 
+ATTACK = """Attack a finished run: what is left of its accuracy, at what cost, with pictures.
+
+Examples:
+
+    perdure attack "pgd(eps=0.1)" "cw" --run 5f2c
+
+    perdure attack square --run 5f2c --threat "black(500)"
+"""
+
+
 @app.command(cls=Recipe, help=COMPARE)
 def compare(
     strategies: o.Strategies = None,
@@ -148,6 +158,32 @@ def generate(
         _console(stderr=True).print(f"failed: {e}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     print(show.generated_json(made)) if json else show.generated(made, _console())
+
+
+@app.command(cls=Recipe, help=ATTACK)
+def attack(
+    attacks: Annotated[list[str], Argument(help="Attacks, as 'pgd(eps=0.1)' or 'cw'.")],
+    run: Annotated[str, Option("--run", help="Id of a finished run, or its beginning.")],
+    threat: Annotated[
+        str, Option(help="What is seen: 'white', 'gray(100)', 'black(1000)', 'transfer(mlp)'.")
+    ] = "white",
+    samples: Annotated[int, Option(help="Test samples, as many of each experience.", min=1)] = 1000,
+    seed: o.Seed = 0,
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    plugin: o.Plugins = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    from ..platform.assault import assault
+    from . import show
+
+    made = _refusing(
+        lambda: assault(
+            run, attacks, threat, home=home, data=data, samples=samples, seed=seed, plugin=tuple(plugin or ())
+        )
+    )
+    print(show.assaults_json(made)) if json else show.assaults(made, _console())
 
 
 @app.command(cls=Recipe)

@@ -7,6 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..platform.assault import Assault
     from ..platform.generate import Generated
     from ..platform.results import Comparison, Outcome
 
@@ -73,6 +74,41 @@ def generated(made: "Generated", console) -> None:
 def generated_json(made: "Generated") -> str:
     told = {"id": made.generation.id} | asdict(made.generation) | {"measures": made.measures}
     return json.dumps(told | {"report": str(made.report)}, indent=1)
+
+
+def assaults(made: "list[Assault]", console) -> None:
+    """What attacks have left of a run's accuracy: a line for each, then each experience, then pictures."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    run = made[0].run
+    title = Text(f"{run.strategy} on {run.stream}, {run.model}, seed {run.seed}; threat: {made[0].threat}")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("attack")
+    for name in ("clean %", "robust %", "mean L0", "mean L2", "mean L∞", "queries", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in made:
+        m = one.measures
+        shares = (f"{100 * m[k]:.1f}" for k in ("accuracy", "robust_accuracy"))
+        sizes = ("–" if isnan(m[k]) else f"{m[k]:.3g}" for k in ("mean_l0", "mean_l2", "mean_linf"))
+        table.add_row(Text(one.attack), *shares, *sizes, f"{m['queries']:.0f}", f"{m['seconds']:.1f}")
+    console.print(table)
+    for one in made:
+        cells = "".join(f"{100 * v:7.1f}" for v in one.robust)
+        console.print(f"{one.attack}, robust % on each experience: {cells}", markup=False, highlight=False)
+    for one in made:
+        if one.picture:
+            console.print(f"picture: {one.picture}", markup=False, highlight=False, soft_wrap=True)
+
+
+def assaults_json(made: "list[Assault]") -> str:
+    told = [
+        {"run": a.run.id, "attack": a.attack, "threat": a.threat, "measures": a.measures}
+        | {"clean": list(a.clean), "robust": list(a.robust), "picture": a.picture and str(a.picture)}
+        for a in made
+    ]
+    return _json(told)
 
 
 def outcome(known: "Outcome", console) -> None:

@@ -15,7 +15,6 @@ def head(model: nn.Module) -> nn.Linear:
     return layers[-1]
 
 
-@torch.no_grad()
 def features(learner: Learner, x: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
     """(B, F) features and (B, C) outputs of inputs x; the model must be in evaluation mode."""
     seen: list[Tensor] = []
@@ -27,6 +26,7 @@ def features(learner: Learner, x: Tensor, task: Tensor) -> tuple[Tensor, Tensor]
     return seen[-1], outputs
 
 
+@torch.no_grad()
 def all_features(learner: Learner, samples: Samples, chunk: int = 1024) -> tuple[Tensor, Tensor]:
     """Features and outputs of stored samples."""
     with learner.resting():

@@ -127,6 +127,15 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
         yield Milestone(stream.marks.index(i), loss, accuracy, baseline, carried, spent, after, extras)
 
 
+def restored(strategy: Strategy, stream: Stream, learner: Learner, checkpoint: dict[str, Any]) -> State:
+    """The strategy's state at a checkpoint, with the learner as it was there: its weights, gates and open heads."""
+    learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), learner.rng.fold("init")
+    strategy.init(learner)
+    learner.model.load_state_dict(checkpoint["model"])
+    learner.heads = strategy.curriculum(stream).heads(max(0, checkpoint["experience"] - 1))
+    return checkpoint["strategy"]
+
+
 def _after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -> dict[str, Any]:
     """The checkpoint once experience i has been learned."""
     return {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
