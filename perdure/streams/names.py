@@ -14,6 +14,7 @@ from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
 from .noisy import Noisy
 from .online import Online
 from .permuted import Permuted
+from .poisoned import Backdoored, Flipped
 from .recipe import Recipe
 from .repeated import Repeated
 from .rotated import Rotated
@@ -35,6 +36,8 @@ STREAMS: dict[str, type] = {
     "long_tailed": LongTailed,
     "imbalanced": Imbalanced,
     "drifting": Drifting,
+    "flipped": Flipped,
+    "backdoored": Backdoored,
     "avalanche": AvalancheStream,
 }
 DATASETS: dict[str, type] = {

@@ -43,6 +43,8 @@ WRAPPED = {
     "imbalanced": "imbalanced(split(digits, 2), (1, 1, 0.5, 1, 1, 0.1, 0, 1, 1, 1))",
     "drifting": "drifting(split(digits))",
     "swiss_roll": "swiss_roll(4)",
+    "flipped": "flipped(split(digits), 0.2)",
+    "backdoored": "backdoored(split(digits), 4, share=0.3)",
 }
 
 

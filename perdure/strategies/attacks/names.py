@@ -14,6 +14,7 @@ from .pgd import BIM, FGSM, PGD, LeastLikely
 from .spatial import Spatial
 from .square import Square
 from .threats import Black, Gray, Threat, Transfer, White
+from .trigger import Trigger
 from .universal import Universal
 from .worst import Worst
 
@@ -30,6 +31,7 @@ ATTACKS: dict[str, type] = {
     "perceptual": Perceptual,
     "square": Square,
     "hop_skip_jump": HopSkipJump,
+    "trigger": Trigger,
     "worst": Worst,
 }
 THREATS: dict[str, type] = {"white": White, "gray": Gray, "black": Black, "transfer": Transfer}
