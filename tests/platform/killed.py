@@ -3,6 +3,7 @@
 python killed.py HOME SEED: forks from one warm process, so that a death costs no start. Prints how many died.
 """
 
+import gc
 import os
 import random
 import signal
@@ -25,6 +26,8 @@ def main(home: str, seed: int) -> None:
     site = Site(home, every_steps=3)
     dataset, chance, deaths = Data(site).of(RUN), random.Random(seed), 0
     build(RUN, dataset)  # what torch imports late is imported once, before the forks
+    gc.collect()
+    gc.freeze()  # a child that looks through all of it copies every page, and is killed before its first step
     while not finished(RUN, site):
         child = os.fork()
         if child == 0:
