@@ -34,7 +34,7 @@ def test_two_ways_to_write_one_strategy_are_one_text():
 @pytest.mark.parametrize(
     ("text", "problem", "at"),
     [
-        ("rehersal(500)", "unknown name 'rehersal', did you mean 'rehearsal'?; known: aae, agem, autoencoder", 0),
+        ("rehersal(500)", "unknown name 'rehersal', did you mean 'rehearsal'?; known: aae, adversarial, agem", 0),
         ("naive + ewk", "unknown name 'ewk', did you mean 'ewc'", 8),
         ("ewc(strenth=3)", "no argument 'strenth', did you mean 'strength'?", 4),
         (
