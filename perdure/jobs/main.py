@@ -42,6 +42,8 @@ Examples:
     perdure run "ewc(100)" --on "rotated(digits, 5)" --seed 3 --model "mlp(100)"
 
     perdure run naive --on "split(images('photos'))" --model resnet18
+
+    perdure run "rehearsal(200) + adversarial(pgd(steps=7))" --attack "pgd(eps=0.1)" --attack fgsm
 """
 GENERATE = """Fit a generator to a data set, judge what it draws, and show it.
 
@@ -64,6 +66,8 @@ Examples:
     perdure attack "pgd(eps=0.1)" "cw" --run 5f2c
 
     perdure attack square --run 5f2c --threat "black(500)"
+
+    perdure attack "hop_skip_jump" --run 5f2c --threat "black(5000, labels=True)" --fleet
 """
 
 
@@ -79,6 +83,8 @@ def compare(
     batch_size: o.BatchSize = 32,
     threads: o.Threads = 1,
     device: o.Device = "cpu",
+    attack: o.Attacks = None,
+    attack_samples: o.AttackSamples = 200,
     home: o.Home = "perdure-runs",
     data: o.Data = None,
     plugin: o.Plugins = None,
@@ -111,6 +117,8 @@ def run(
     batch_size: o.BatchSize = 32,
     threads: o.Threads = 1,
     device: o.Device = "cpu",
+    attack: o.Attacks = None,
+    attack_samples: o.AttackSamples = 200,
     home: o.Home = "perdure-runs",
     data: o.Data = None,
     plugin: o.Plugins = None,
@@ -147,16 +155,11 @@ def generate(
 ) -> None:
     from ..platform.generate import Generation
     from ..platform.mlflow_tracker import default_uri
-    from ..strategies.finite import Diverged
     from . import show
     from .watch import generating
 
     asked, uri = Generation(generator, on, seed, threads, device), (tracking_uri or default_uri()) if tracking else None
-    try:
-        made = _refusing(lambda: generating(_console(stderr=True), asked, home, data, uri, again))
-    except Diverged as e:
-        _console(stderr=True).print(f"failed: {e}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+    made = _refusing(lambda: generating(_console(stderr=True), asked, home, data, uri, again))
     print(show.generated_json(made)) if json else show.generated(made, _console())
 
 
@@ -172,18 +175,24 @@ def attack(
     home: o.Home = "perdure-runs",
     data: o.Data = None,
     plugin: o.Plugins = None,
+    here: o.Here = True,
+    slots: o.Slots = None,
+    address: o.Address = None,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
     json: o.Json = False,
     recipe: o.RecipeFile = None,
 ) -> None:
-    from ..platform.assault import assault
+    from ..platform.mlflow_tracker import default_uri
     from . import show
+    from .watch import attacking
 
-    made = _refusing(
-        lambda: assault(
-            run, attacks, threat, home=home, data=data, samples=samples, seed=seed, plugin=tuple(plugin or ())
-        )
-    )
-    print(show.assaults_json(made)) if json else show.assaults(made, _console())
+    arguments = {"home": home, "data": data, "samples": samples, "seed": seed, "plugin": tuple(plugin or ())}
+    arguments |= {"here": here and not address and slots is None, "slots": slots, "address": address}
+    arguments["tracking_uri"] = (tracking_uri or default_uri()) if tracking else None
+    _cautioning()
+    made = _refusing(lambda: attacking(_console(stderr=True), run, attacks, threat, **arguments))
+    print(show.damage_json(made)) if json else show.damage(made, _console())
 
 
 @app.command(cls=Recipe)
@@ -279,8 +288,9 @@ def _made(strategies: list[str], seeds: list[int], **arguments: Any) -> None:
     from ..platform import api
 
     del arguments["recipe"]
-    json, plugins = arguments.pop("json"), tuple(arguments.pop("plugin") or ())
-    _conducted(lambda watch: api.compare(strategies, seeds=seeds, plugins=plugins, watch=watch, **arguments), json)
+    json, arguments["plugins"] = arguments.pop("json"), tuple(arguments.pop("plugin") or ())
+    arguments["attacks"] = arguments.pop("attack") or ()
+    _conducted(lambda watch: api.compare(strategies, seeds=seeds, watch=watch, **arguments), json)
 
 
 def _conducted(make: Callable[[Any], Any], json: bool) -> None:
@@ -299,12 +309,13 @@ def _conducted(make: Callable[[Any], Any], json: bool) -> None:
 
 def _cautioning() -> None:
     """Let cautions look like messages, without the place in the code that they come from."""
+    from ..strategies.attacks.victims import MaskedGradients
     from ..strategies.fitness import Caution
 
     plain = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *where: Any) -> None:
-        if issubclass(category, Caution):
+        if issubclass(category, Caution | MaskedGradients):
             _console(stderr=True).print(f"caution: {message}", markup=False, highlight=False, soft_wrap=True)
         else:
             plain(message, category, *where)
@@ -313,9 +324,14 @@ def _cautioning() -> None:
 
 
 def _refusing(work: Callable[[], Any]) -> Any:
-    """A user's mistake ends in a message and code 2."""
+    """A user's mistake ends in a message and code 2; numbers that stop being finite in a message and code 1."""
+    from ..strategies.finite import Diverged
+
     try:
         return work()
+    except Diverged as e:
+        _console(stderr=True).print(f"failed: {e}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
     except (ValueError, FileNotFoundError) as e:
         _console(stderr=True).print(f"error: {e}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -42,6 +42,11 @@ Steps = Annotated[int | None, Option(help="Batches of each experience, instead o
 BatchSize = Annotated[int, Option(help="Samples in a batch.", rich_help_panel=WHAT)]
 Threads = Annotated[int, Option(help="CPU threads of a run; part of what it is.", rich_help_panel=WHAT)]
 Device = Annotated[str, Option(help="cpu or cuda.", rich_help_panel=WHAT)]
+Attacks = Annotated[
+    list[str] | None,
+    Option("--attack", help="Made after every experience, as 'pgd(eps=0.1)'; again for more.", rich_help_panel=WHAT),
+]
+AttackSamples = Annotated[int, Option(help="Test samples of each experience to attack.", min=1, rich_help_panel=WHAT)]
 
 Home = Annotated[str, Option(help="Folder of all results.", envvar="PERDURE_HOME", rich_help_panel=WHERE)]
 Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]

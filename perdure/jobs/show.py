@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..platform.assault import Assault
+    from ..platform.assault import Damage
     from ..platform.generate import Generated
     from ..platform.results import Comparison, Outcome
 
@@ -39,12 +39,20 @@ def _league_table(comparison: "Comparison", console) -> None:
     title = Text(f"{run.stream}, {run.model}, {run.optimizer}, {length} of batch size {run.plan.batch_size}")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("strategy")
-    for name in ("accuracy %", "forgetting %", "seconds", "carried on", "seeds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    shown = [(text, k, name) for text in run.attacks for k, name in _columns(text, comparison.aimed)]
+    for name in ("accuracy %", "forgetting %", *(name for *_, name in shown), "seconds", "carried on", "seeds"):
+        table.add_column(Text(name), justify="right", no_wrap=len(name) < 14)
     for s in comparison.league:
-        cells = (percent(s.accuracy), percent(s.forgetting), plain(s.seconds), carried(s.state_bytes))
-        table.add_row(Text(s.strategy), *cells, str(len(s.seeds)))
+        cells = [percent(s.accuracy), percent(s.forgetting), *(percent(s.under[text][k]) for text, k, _ in shown)]
+        table.add_row(Text(s.strategy), *cells, plain(s.seconds), carried(s.state_bytes), str(len(s.seeds)))
     console.print(table)
+    for name, doubt in comparison.masked.items():
+        console.print(f"caution: {name}: {doubt}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _columns(attack: str, aimed: list[str]) -> list[tuple[str, str]]:
+    """What of an attack has a column, and its title; of one that aims at a class also how often it gets there."""
+    return [("robust_accuracy", f"{attack} %")] + ([("success", f"{attack} success %")] if attack in aimed else [])
 
 
 def generated(made: "Generated", console) -> None:
@@ -76,39 +84,45 @@ def generated_json(made: "Generated") -> str:
     return json.dumps(told | {"report": str(made.report)}, indent=1)
 
 
-def assaults(made: "list[Assault]", console) -> None:
+def damage(made: "Damage", console) -> None:
     """What attacks have left of a run's accuracy: a line for each, then each experience, then pictures."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    run = made[0].run
-    title = Text(f"{run.strategy} on {run.stream}, {run.model}, seed {run.seed}; threat: {made[0].threat}")
+    from ..platform.report import digits
+
+    run = made.assault.run
+    title = Text(f"{run.strategy} on {run.stream}, {run.model}, seed {run.seed}; threat: {made.assault.threat}")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("attack")
-    for name in ("clean %", "robust %", "mean L0", "mean L2", "mean L∞", "queries", "seconds"):
+    for name in ("clean %", "robust %", "fooled %", "mean L0", "mean L2", "mean L∞", "queries", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in made:
+    for one in made.blows:
         m = one.measures
-        shares = (f"{100 * m[k]:.1f}" for k in ("accuracy", "robust_accuracy"))
-        sizes = ("–" if isnan(m[k]) else f"{m[k]:.3g}" for k in ("mean_l0", "mean_l2", "mean_linf"))
-        table.add_row(Text(one.attack), *shares, *sizes, f"{m['queries']:.0f}", f"{m['seconds']:.1f}")
+        shares = (digits(100 * m[k], ".1f") for k in ("accuracy", "robust_accuracy", "success"))
+        sizes = (digits(m[k], ".3g") for k in ("mean_l0", "mean_l2", "mean_linf"))
+        table.add_row(Text(one.attack), *shares, *sizes, digits(m["queries"], ".0f"), digits(m["seconds"], ".1f"))
     console.print(table)
-    for one in made:
-        cells = "".join(f"{100 * v:7.1f}" for v in one.robust)
-        console.print(f"{one.attack}, robust % on each experience: {cells}", markup=False, highlight=False)
-    for one in made:
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    for one in made.blows:
+        say(f"{one.attack}, robust % on each experience: {_cells(one.robust)}")
+    for one in made.blows:
         if one.picture:
-            console.print(f"picture: {one.picture}", markup=False, highlight=False, soft_wrap=True)
+            say(f"picture: {one.picture}")
+    if made.undelivered:
+        say(made.undelivered)
+    say(f"report: {made.report}")
 
 
-def assaults_json(made: "list[Assault]") -> str:
+def damage_json(made: "Damage") -> str:
+    about = {"id": made.assault.id, "run": made.assault.run.id, "threat": made.assault.threat}
     told = [
-        {"run": a.run.id, "attack": a.attack, "threat": a.threat, "measures": a.measures}
-        | {"clean": list(a.clean), "robust": list(a.robust), "picture": a.picture and str(a.picture)}
-        for a in made
+        {"attack": b.attack, "measures": b.measures, "clean": b.clean, "robust": b.robust}
+        | {"picture": b.picture and str(b.picture)}
+        for b in made.blows
     ]
-    return _json(told)
+    return _json(about | {"attacks": told, "cautions": made.cautions, "report": str(made.report)})
 
 
 def outcome(known: "Outcome", console) -> None:
@@ -130,8 +144,11 @@ def outcome(known: "Outcome", console) -> None:
     if known.rows:
         console.print("\naccuracy (%) after each experience, on each:")
         for row in known.rows:
-            cells = "".join(f"{100 * v:7.1f}" for v in row["accuracy"])
-            console.print(f"  {row['experience'] + 1:3d}  {cells}", highlight=False)
+            console.print(f"  {row['experience'] + 1:3d}  {_cells(row['accuracy'])}", highlight=False)
+    for attack, robust in known.under().items():
+        console.print(f"\naccuracy (%) under {attack} after each experience, on each:", markup=False, highlight=False)
+        for i, cells in enumerate(robust):
+            console.print(f"  {i + 1:3d}  {_cells(cells)}", highlight=False)
     _extras(known, console)
     again = line([run.strategy], run, [run.seed])
     console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
@@ -153,6 +170,11 @@ def _extras(known: "Outcome", console) -> None:
             console.print(f"  {i + 1:3d}  " + "".join(f"{v:7.2f}" for v in line_), highlight=False)
 
 
+def _cells(shares) -> str:
+    """Shares in per cent, side by side."""
+    return "".join(f"{100 * v:7.1f}" for v in shares)
+
+
 def comparison_json(comparison: "Comparison") -> str:
     league = [asdict(s) for s in comparison.league]
     known = {"command": comparison.line, "report": comparison.report, "stopped": comparison.stopped}
@@ -166,7 +188,8 @@ def outcome_json(known: "Outcome") -> str:
 
 def _outcome(known: "Outcome") -> dict[str, Any]:
     about = {"id": known.run.id, **known.run.row(), "status": known.status, "problem": known.problem}
-    return about | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
+    told = about | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
+    return told | ({"robust": known.under()} if known.under() else {})
 
 
 def _json(value: Any) -> str:

@@ -142,3 +142,26 @@ def generating(console, asked, home: str, data: str | None, uri: str | None, aga
                 bar.update(task, description="judging and drawing")
 
         return generate(asked, home, data, uri, again, heard)
+
+
+def attacking(console, run: str, attacks: list[str], threat: str, **how):
+    """Attack a run while a bar shows the samples that are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..platform.assault import assault
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("samples,"),
+    )
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console, transient=True) as bar:
+        tasks = {}
+
+        def heard(attack: str, done: int, count: int) -> None:
+            if attack not in tasks:
+                tasks[attack] = bar.add_task(attack, total=count)
+            bar.update(tasks[attack], completed=done)
+
+        return assault(run, attacks, threat, hear=heard, **how)

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..notation import spell
 from ..strategies import names
+from ..strategies.attacks.base import Attack
+from ..strategies.attacks.names import ATTACKS
 from ..strategies.base import Strategy
 from ..strategies.loop import Plan
 from ..streams.names import DATASETS, STREAMS
@@ -63,6 +65,8 @@ def compare(
     steps: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    attacks: Sequence[str | Attack] = (),
+    attack_samples: int = 200,
     again: bool = False,
     watch: Watch = nobody,
     **how: Any,
@@ -70,7 +74,8 @@ def compare(
     """Learn a stream with every strategy from every seed, and compare what came out.
 
     strategies: as text, `"rehearsal(500) + ewc(100)"`, or as objects. seeds: how many, or which.
-    steps: batches of each experience, instead of epochs. again: forget what has been reached before.
+    steps: batches of each experience, instead of epochs. attacks: made after every experience, on `attack_samples` test
+    samples of each experience met so far, as `"pgd(eps=0.1)"`. again: forget what has been reached before.
     how: fields of `How`, where and by whom runs are made.
 
     Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
@@ -91,8 +96,10 @@ def compare(
     stream = on if isinstance(on, str) else spell(on, STREAMS | DATASETS)
     if not texts or not list(chosen):
         raise ValueError("expected a strategy and a seed at least")
-    common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan}
-    asked = Command.grid(texts, chosen, **common, threads=threads, device=device)
+    made = tuple(a if isinstance(a, str) else spell(a, ATTACKS) for a in attacks)
+    common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
+    common |= {"device": device, "attacks": made, "attack_samples": attack_samples}
+    asked = Command.grid(texts, chosen, **common)
     line = commands.line(asked.strategies, asked.runs[0], list(chosen), asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch)
 

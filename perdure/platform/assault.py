@@ -1,8 +1,14 @@
 """Attacks on finished runs: what is left of their accuracy, and pictures of what fooled them."""
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -10,30 +16,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..notation import spell
 from ..strategies import names as strategies
 from ..strategies.attacks import names
-from ..strategies.attacks.evaluate import Attacked, attacked
-from ..strategies.attacks.feature_space import hidden
+from ..strategies.attacks.base import Attack
+from ..strategies.attacks.evaluate import Attacked
 from ..strategies.attacks.threats import Gray, Threat, Transfer
-from ..strategies.base import OwnLoop
+from ..strategies.attacks.victims import MaskedGradients
 from ..strategies.loop import restored
-from ..strategies.rng import Rng
-from ..streams.experience import Batch, Stream
+from ..streams.dataset import Dataset
 from . import plugins
 from .api import found
 from .events import Failed
 from .execute import execute, finished
 from .executor import Data
 from .figures import sheet, wrapped
+from .mlflow_tracker import client, experiment, sanitized
+from .report import embedded, page
 from .run import Run, build
 from .site import Site
 from .store import Store, write
+from .target import Target, refuse_own_loops, swift
 
 SHOWN = 8  # samples in a picture
+SHARD = 512  # samples attacked at once in this process: between them there is something to tell
 WORDS = {
     "accuracy": "share of the samples that were right at first",
     "robust_accuracy": "share still right under the attack",
-    "success": "share fooled of those that were right",
+    "success": "share fooled of those that were attacked",
     "mean_l0": "pixels changed of those fooled, on average",
     "mean_l1": "size of what was changed, in L1",
     "mean_l2": "the same in L2",
@@ -41,15 +51,43 @@ WORDS = {
     "queries": "questions about each sample that was attacked, on average",
     "seconds": "of the attack",
 }
+Heard = Callable[[str, int, int], object]  # the attack under way, its samples that are done, and of how many
+
+
+@dataclass(frozen=True)
+class Assault:
+    """What is asked for: attacks on a finished run. samples: at most, as many of each experience."""
+
+    run: Run
+    attacks: tuple[str, ...]
+    threat: str = "white"
+    samples: int = 1000
+    seed: int = 0
+
+    def normal(self) -> "Assault":
+        """With every text as it is spelled. Raises NotationError for what cannot be read."""
+        attacks = tuple(dict.fromkeys(spell(names.attack(text), names.ATTACKS) for text in self.attacks))
+        threat = spell(names.threat(self.threat), names.THREATS | names.SURROGATES)
+        return replace(self, attacks=attacks, threat=threat)
+
+    @cached_property
+    def id(self) -> str:
+        it = self.normal()
+        text = json.dumps([it.run.id, it.attacks, it.threat, it.samples, it.seed])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def line(self) -> str:
+        """The command that makes it."""
+        parts = ["--run", self.run.id, "--threat", self.threat, "--samples", str(self.samples)]
+        return shlex.join(["perdure", "attack", *self.attacks, *parts, "--seed", str(self.seed)])
 
 
 @dataclass(frozen=True, eq=False)
-class Assault:
-    """One attack on one run. robust: its accuracy on every experience, under the attack."""
+class Blow:
+    """What one attack came to. robust: accuracy on every experience, under the attack."""
 
-    run: Run
     attack: str
-    threat: str
     measures: dict[str, float]
     clean: tuple[float, ...]  # accuracy on the same samples of every experience
     robust: tuple[float, ...]
@@ -57,15 +95,16 @@ class Assault:
 
 
 @dataclass(frozen=True, eq=False)
-class _Target:
-    """A finished run as it answers, and the samples that it is attacked on."""
+class Damage:
+    assault: Assault
+    folder: str
+    blows: list[Blow]
+    cautions: tuple[str, ...] = ()  # why an attack may have seen less than there is
+    undelivered: str = field(default="", repr=False)  # why MLflow does not have it
 
-    answer: Callable[[Tensor, Tensor], Tensor]
-    features: Callable[[Tensor, Tensor], Tensor]
-    x: Tensor
-    y: Tensor
-    experience: Tensor  # (N,) of every sample
-    learn_from: tuple[Tensor, Tensor]
+    @property
+    def report(self) -> Path:
+        return Path(self.folder) / "report.html"
 
 
 def assault(
@@ -78,113 +117,215 @@ def assault(
     samples: int = 1000,
     seed: int = 0,
     plugin: Sequence[str] = (),
-) -> list[Assault]:
+    here: bool = True,
+    slots: int | None = None,
+    address: str | None = None,
+    tracking_uri: str | None = None,
+    hear: Heard = lambda attack, done, of: None,
+) -> Damage:
     """Attack a finished run by (the beginning of) its id, on at most `samples` test samples.
 
-    Surrogates of gray and transfer threats are learned here, as runs like any other, unless they are known.
+    Surrogates of gray and transfer threats are learned first, as runs like any other, unless they are known.
+    here: in this process; otherwise samples are dealt out to `slots` workers of a Ray cluster. What comes out is the
+    same to the bit. tracking_uri: of MLflow; None tracks nothing.
 
     Raises ValueError for runs that are not finished or have no model of ours, and for what cannot be attacked;
-    NotationError for texts that cannot be read.
+    NotationError for texts that cannot be read. Warns of MaskedGradients.
     """
     plugins.load(plugin)
     run, site = found(id, home), Site(home, data, tuple(plugin))
     if not finished(run, site):
         raise ValueError(f"run {run.id} is not finished; go on with it first: perdure resume {run.id}")
-    chosen, asked = [names.attack(text) for text in attacks], names.threat(threat)
-    torch.set_num_threads(run.threads)
+    asked = Assault(run, tuple(attacks), threat, samples, seed).normal()
     sets = Data(site)
-    target = _target(run, site, sets, samples)
-    surrogate = _surrogate(run, asked, site, sets, samples)
-    told = []
-    for text, one in zip(attacks, chosen, strict=True):
-        got = attacked(
-            target.answer,
-            target.x,
-            target.y,
-            one,
-            asked,
-            seed=seed,
-            surrogate=surrogate.answer if surrogate else None,
-            features=(surrogate or target).features,
-            learn_from=target.learn_from,
-        )
-        told.append(_told(run, site, text, threat, got, target.experience))
-    return told
+    for other in _surrogates(asked):
+        _make(other, site, sets)
+    folder = site.folder(run) / "attacks" / asked.id
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MaskedGradients)
+        stand = held.enter_context(_stand(asked, site, sets.of(run)))
+        strike = _here if here else held.enter_context(_shared(asked, site, sets.of(run), slots, address))
+        blows = []
+        for text in asked.attacks:
+            start = time.perf_counter()
+            attack = stand.prepared(names.attack(text))
+            parts = []
+            for part in strike(stand, attack):
+                parts.append(part)
+                hear(text, sum(len(p.y) for p in parts), len(stand.target.y))
+            got = replace(Attacked.union(parts), seconds=time.perf_counter() - start)
+            blows.append(_told(stand.target, text, got, folder))
+    cautions = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, MaskedGradients)))
+    for caution in cautions:
+        warnings.warn(caution, MaskedGradients, stacklevel=2)
+    made = Damage(asked, str(folder), blows, cautions)
+    _keep(made)
+    return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri))
 
 
-def _target(run: Run, site: Site, data: Data, samples: int) -> _Target:
-    stream, learner, strategy = build(run, data.of(run))
-    if isinstance(strategy, OwnLoop):
-        raise ValueError("a run with a loop of its own keeps its model to itself; it cannot be attacked here")
+@dataclass(frozen=True, eq=False)
+class _Stand:
+    """Target and surrogate, ready to be attacked."""
+
+    target: Target
+    surrogate: Target | None
+    threat: Threat
+    seed: int
+
+    def prepared(self, attack: Attack) -> Attack:
+        return (self.surrogate or self.target).prepared(attack, self.seed)
+
+    def strike(self, attack: Attack, rows: Tensor) -> Attacked:
+        """Attack the samples at `rows` with what has been prepared."""
+        surrogate = self.surrogate and self.surrogate.part(rows)
+        return self.target.part(rows).attacked(attack, self.threat, self.seed, surrogate)
+
+
+def _here(stand: _Stand, attack: Attack) -> Iterator[Attacked]:
+    for rows in torch.arange(len(stand.target.y)).split(SHARD):
+        yield stand.strike(attack, rows.to(stand.target.y.device))
+
+
+@contextmanager
+def _shared(asked: Assault, site: Site, dataset: Dataset, slots: int | None, address: str | None) -> Iterator[Any]:
+    """Strikes that deal samples out to workers; the samples of one that dies are attacked anew by another."""
+    from . import cluster
+    from .worker import packed
+
+    ours, threads, gpus = cluster.connect(address), asked.run.threads, float(asked.run.device.startswith("cuda"))
+    import ray
+    from ray.exceptions import RayError
+
+    remote: Any = ray.remote
+    work, running = remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(_shard), []
+
+    def strike(stand: _Stand, attack: Attack) -> Iterator[Attacked]:
+        rows = torch.arange(len(stand.target.y)).chunk(2 * room)
+        running[:] = [work.remote(asked, site, arrays, attack, some) for some in rows]
+        for ref in running:
+            got, said = ray.get(ref)
+            for message in said:
+                warnings.warn(message, MaskedGradients, stacklevel=2)
+            yield got
+
+    try:
+        room, arrays = cluster.slots(slots, threads, gpus), ray.put(packed(dataset))
+        ray.get([work.remote(asked, site, arrays, None, torch.arange(0)) for _ in range(room)])  # processes, warm
+        yield strike
+    finally:
+        for ref in running:
+            with suppress(RayError):
+                ray.cancel(ref, force=True)
+        if ours:
+            cluster.disconnect()
+
+
+def _shard(asked: Assault, site: Site, arrays: Any, attack: Attack | None, rows: Tensor) -> Any:
+    """What runs in a worker: some samples attacked, and what is to be warned of."""
+    from .worker import unpacked
+
+    plugins.load(site.plugins)
+    with warnings.catch_warnings(record=True) as caught, _stand(asked, site, unpacked(arrays)) as stand:
+        warnings.simplefilter("always", MaskedGradients)
+        got = None if attack is None else stand.strike(attack, rows.to(asked.run.device))
+    return got, [str(w.message) for w in caught if issubclass(w.category, MaskedGradients)]
+
+
+@contextmanager
+def _stand(asked: Assault, site: Site, dataset: Dataset) -> Iterator[_Stand]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(asked.run.threads)
+    with ExitStack() as held:
+        held.callback(torch.set_num_threads, threads)
+        target = _target(asked.run, asked, site, dataset, held)
+        others = [_target(run, asked, site, dataset, held) for run in _surrogates(asked)]
+        surrogate = None
+        if others:
+            surrogate = Target.mean(others)
+        yield _Stand(target, surrogate, names.threat(asked.threat), asked.seed)
+
+
+def _target(run: Run, asked: Assault, site: Site, dataset: Dataset, held: ExitStack) -> Target:
+    stream, learner, strategy = build(run, dataset)
+    refuse_own_loops(strategy)
     checkpoint = Store(site.folder(run)).load()
     assert checkpoint is not None  # of a finished run
     state = restored(strategy, stream, learner, checkpoint)
-    learner.model.eval().to(memory_format=torch.channels_last)
-    x, y, task, experience = _samples(stream, samples, run.seed, train=False)
-
-    def answer(z: Tensor, rows: Tensor) -> Tensor:
-        own = task[rows]
-        batch = Batch(z, y[rows], own, torch.ones(len(own), device=own.device))
-        return learner.masked(strategy.answer(learner, batch, learner.outputs(z, own), state), own)
-
-    def features(z: Tensor, rows: Tensor) -> Tensor:
-        learner.task = task[rows]
-        return hidden(learner.model, z)
-
-    some = _samples(stream, samples, run.seed, train=True)
-    return _Target(answer, features, x, y, experience, (some[0], some[1]))
+    learner.model.eval()
+    held.enter_context(swift(learner.model))
+    now = stream.marks[-1]
+    return Target.of(stream, learner, strategy, state, now, max(1, asked.samples // len(stream.marks)), run.seed)
 
 
-def _samples(stream: Stream, count: int, seed: int, train: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x, y, task and experience of as many samples of each experience."""
-    tested = stream.tested(stream.marks[-1])
-    parts = []
-    for j in tested:
-        split = stream[j].train if train else stream[j].test
-        order = torch.randperm(len(split), generator=Rng(seed, "attack")[f"{j}"])[: max(1, count // len(tested))]
-        batch = split.batch(order.to(split.device))
-        parts.append((batch.x, batch.y, batch.task, torch.full_like(batch.y, j)))
-    x, y, task, experience = (torch.cat(column) for column in zip(*parts, strict=True))
-    return x, y, task, experience
-
-
-def _surrogate(run: Run, threat: Threat, site: Site, data: Data, samples: int) -> _Target | None:
+def _surrogates(asked: Assault) -> list[Run]:
+    """The runs whose models are attacked in the stead of one that may not be seen."""
+    threat = names.threat(asked.threat)
     if threat.asks_itself:
-        return None
+        return []
     assert isinstance(threat, Gray | Transfer)
-    model = strategies.spelled(threat.model) if isinstance(threat, Transfer) else run.model
-    others = [_target(_made(replace(run, seed=s, model=model), site, data), site, data, samples) for s in threat.seeds]
-    first = others[0]
-    return replace(first, answer=lambda x, rows: torch.stack([o.answer(x, rows) for o in others]).mean(0))
+    model = strategies.spelled(threat.model) if isinstance(threat, Transfer) else asked.run.model
+    return [replace(asked.run, seed=s, model=model, attacks=()).normal() for s in threat.seeds]
 
 
-def _made(run: Run, site: Site, data: Data) -> Run:
-    """A run that is finished: known, or made now."""
-    run = run.normal()
+def _make(run: Run, site: Site, data: Data) -> None:
+    """Make a surrogate, unless it is made."""
     for event in execute(run, site, data.of(run)):
         if isinstance(event, Failed):
             raise ValueError(f"the surrogate {run.model} seed {run.seed} failed: {event.message}")
-    return run
 
 
-def _told(run: Run, site: Site, attack: str, threat: str, got: Attacked, experience: Tensor) -> Assault:
-    still = got.right & (got.after == got.y)
-    clean, robust = (
-        tuple(which[experience == j].double().mean().item() for j in experience.unique())
-        for which in (got.right, still)
-    )
-    measures = got.measures() | {"seconds": got.seconds}
-    folder = site.folder(run) / "attacks"
-    folder.mkdir(exist_ok=True)
-    name = "".join(c if c.isalnum() or c in ".-" else "_" for c in f"{attack}_{threat}").strip("_")
-    picture = None
+def _told(target: Target, attack: str, got: Attacked, folder: Path) -> Blow:
+    name, picture = "".join(c if c.isalnum() or c in ".-" else "_" for c in attack).strip("_"), None
     if got.x.dim() == 4 and got.x.shape[1] in (1, 3) and got.fooled.any():
-        picture = folder / f"{name}.png"
+        picture = folder / "pictures" / f"{name}.png"
         drawn(got, attack).savefig(picture, dpi=120)
-    known = {"run": run.id, "attack": attack, "threat": threat, "clean": clean, "robust": robust}
-    known["measures"] = {k: None if isnan(v) else v for k, v in measures.items()}
-    write(folder / f"{name}.json", json.dumps(known, indent=1).encode())
-    return Assault(run, attack, threat, measures, clean, robust, picture)
+    measures = got.measures() | {"seconds": got.seconds}
+    return Blow(attack, measures, target.shares(got.right), target.shares(got.still), picture)
+
+
+def _keep(made: Damage) -> None:
+    """The numbers and the report, beside the pictures."""
+    asked, folder = made.assault, Path(made.folder)
+    known = {"id": asked.id, "run": asked.run.id, "threat": asked.threat, "samples": asked.samples, "seed": asked.seed}
+    known["blows"] = [
+        {"attack": b.attack, "clean": b.clean, "robust": b.robust}
+        | {"measures": {k: None if isnan(v) else v for k, v in b.measures.items()}}
+        for b in made.blows
+    ]
+    write(folder / "attacks.json", json.dumps(known, indent=1).encode())
+    pictures = {b.attack: embedded(b.picture) for b in made.blows if b.picture}
+    write(made.report, page("attacked.html", damage=made, run=asked.run, words=WORDS, pictures=pictures).encode())
+
+
+def _tracked(made: Damage, uri: str) -> str:
+    """Tell MLflow; why it could not be told, or nothing."""
+    asked, folder = made.assault, Path(made.folder)
+    mark = folder / f"tracked-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+    if mark.exists():
+        return ""
+    try:
+        to = client(uri)
+        from mlflow.entities import Metric, Param
+
+        tags = {"perdure.attacked": asked.run.id, "perdure.assault": asked.id, "mlflow.source.name": asked.line}
+        title = f"{', '.join(asked.attacks)} on {asked.run.strategy} seed {asked.run.seed}"
+        into = to.create_run(experiment(to, "perdure", uri), run_name=title, tags=tags).info.run_id
+        now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
+        params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
+        told = [(f"{sanitized(b.attack)}/{k}", v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]
+        to.log_batch(into, metrics=[Metric(k, v, now, 0) for k, v in told])
+        to.log_batch(into, params=[Param(k, str(v)) for k, v in params.items()])
+        for blow in made.blows:
+            if blow.picture:
+                to.log_artifact(into, str(blow.picture), "figures")
+        to.log_artifact(into, str(made.report))
+        to.log_artifact(into, str(folder / "attacks.json"))
+        to.set_terminated(into, "FINISHED")
+        mark.touch()
+    except Exception as e:  # whatever is wrong there, what was found out is found out
+        return f"MLflow does not take it ({type(e).__name__}); the same command delivers it later"
+    return ""
 
 
 def drawn(got: Attacked, title: str = "") -> Any:

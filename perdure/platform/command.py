@@ -106,6 +106,9 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping
     others = {k: v for k in ("threads", "device") if (v := getattr(run, k)) != getattr(Run(), k)}
     for name, value in (plan | others).items():
         parts += [f"--{name.replace('_', '-')}", str(value)]
+    parts += [word for text in run.attacks for word in ("--attack", text)]
+    if run.attacks:
+        parts += ["--attack-samples", str(run.attack_samples)]
     parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
     parts += ["--data", how["data"]] if how and how.get("data") else []
     if len(strategies) == len(seeds) == 1:

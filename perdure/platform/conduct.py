@@ -14,6 +14,7 @@ from .report import write_report
 from .results import Comparison, Outcome
 from .run import Run, build
 from .site import Site
+from .target import refuse
 from .tracker import Tracker
 
 Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
@@ -32,11 +33,13 @@ def check(command: Command, site: Site, data: Data) -> None:
     """
     seen = set()
     for run in (r for r in command.runs if not finished(r, site)):
-        kind = (run.strategy, run.stream, run.model, run.optimizer)
+        kind = (run.strategy, run.stream, run.model, run.optimizer, run.attacks)
         if kind not in seen:
             stream, learner, strategy = build(replace(run, device="cpu"), data.of(run))
             learner.protocol, learner.heads = stream.protocol, stream.heads(0)
-            strategy.init(learner)
+            state = strategy.init(learner)
+            if run.attacks:
+                refuse(run, stream, learner, strategy, state)
             doubt = caution(strategy, stream.protocol)
             if doubt:
                 warnings.warn(f"{run.strategy} {doubt}", Caution, stacklevel=2)

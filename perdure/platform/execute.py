@@ -24,6 +24,7 @@ from .journal import Journal, row
 from .run import Run, build
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
+from .target import robustness
 
 
 def execute(run: Run, site: Site, dataset: Dataset, alive: Callable[[], None] = lambda: None) -> Iterator[Event]:
@@ -104,15 +105,19 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
         stones = learn(stream, learner, strategy, run.plan, checkpoint, _Due(site, alive))
     for stone in stones:
         if isinstance(stone, Milestone):
+            told = row(stone)
+            if run.attacks:
+                state, now = stone.checkpoint["strategy"], stream.marks[stone.experience]
+                told["attacked"] = robustness(run, stream, learner, strategy, state, now)
             store.guard(attempt)
-            journal.add(row(stone))
+            journal.add(told)
             journal.note(
                 attempt=attempt, event="milestone", time=time.time(), experience=stone.experience, seconds=stone.seconds
             )
             _draw(folder / PICTURES, learner, strategy, stone, stream)
         store.save(stone.checkpoint | about, attempt)
         if not isinstance(stone, Bookmark):
-            yield Reached(run.id, row(stone), stone.seconds)
+            yield Reached(run.id, told, stone.seconds)
     store.guard(attempt)
     write(store.folder / "finished", b"")
     journal.note(attempt=attempt, event="end", time=time.time())

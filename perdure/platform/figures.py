@@ -14,7 +14,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX*"
 
 
-def curves(matrices: Mapping[str, Sequence[Matrix]]) -> Any:
+def curves(matrices: Mapping[str, Sequence[Matrix]], ylabel: str = "accuracy on all met so far (%)") -> Any:
     """Average accuracy on all experiences met so far, after each; bands are 95 % intervals over seeds."""
     from .results import Interval
 
@@ -28,7 +28,7 @@ def curves(matrices: Mapping[str, Sequence[Matrix]]) -> Any:
         axes.plot(x, y, color=colour, marker=marker, markersize=5, label=wrapped(name), linewidth=1.8, clip_on=False)
         low, high = ([m + s * h for m, h in zip(y, half, strict=True)] for s in (-1, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel="experiences learned", ylabel="accuracy on all met so far (%)", ylim=(0, 100))
+    axes.set(xlabel="experiences learned", ylabel=ylabel, ylim=(0, 100))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

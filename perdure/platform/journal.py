@@ -7,10 +7,11 @@ attempts.jsonl holds what it does not: who ran when, and how long it took.
 import json
 import os
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from ..strategies import metrics
 from ..strategies.loop import Milestone
 from .store import write
 
@@ -61,6 +62,24 @@ class Journal:
 
 def matrix(rows: Sequence[Row]) -> list[list[float]]:
     return [r["accuracy"] for r in rows]
+
+
+def under(rows: Sequence[Row]) -> dict[str, list[list[float]]]:
+    """The matrix of robust accuracy under every attack that was made after each experience."""
+    return {attack: [row["attacked"][attack]["robust"] for row in rows] for attack in rows[-1].get("attacked", ())}
+
+
+def robustness(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """What every attack left after the last row, and how far that fell over the stream."""
+    told = {}
+    for attack, robust in under(rows).items():
+        success = rows[-1]["attacked"][attack]["success"]
+        told[attack] = {
+            "robust_accuracy": metrics.average_accuracy(robust),
+            "robust_forgetting": metrics.forgetting(robust),
+            "success": nan if success is None else success,
+        }
+    return told
 
 
 def _line(new: Row) -> str:

@@ -25,7 +25,7 @@ from . import command as commands
 from .command import Busy, Command
 from .events import Event, Failed, Finished, Reached
 from .execute import begin
-from .journal import Journal, matrix
+from .journal import Journal, matrix, robustness, under
 from .results import Comparison
 from .run import Run
 from .site import Site
@@ -227,6 +227,9 @@ class _Mirror:
         from .figures import curves, heat_map, told
 
         self._client.log_figure(id, heat_map(matrix(rows), run.strategy), "figures/accuracy_matrix.png")
+        for attack, robust in under(rows).items():
+            shown = heat_map(robust, f"{run.strategy} under {attack}")
+            self._client.log_figure(id, shown, f"figures/robust_{sanitized(attack).replace(' ', '_')}.png")
         self._client.log_figure(id, curves({run.strategy: [matrix(rows)]}), "figures/accuracy_over_stream.png")
         for kind, figure in told([row["extras"] for row in rows], run.strategy).items():
             self._client.log_figure(id, figure, f"figures/{kind}.png")
@@ -249,6 +252,10 @@ def _metrics(rows: list, created: int) -> list:
     values = {k: v for k, v in metrics.summary(matrix(rows), rows[0]["baseline"]).items() if not isnan(v)}
     values |= {"loss": row["loss"], "state_bytes": row["state_bytes"], **row["extras"]}
     values |= {f"accuracy/experience_{j + 1:02d}": v for j, v in enumerate(row["accuracy"])}
+    for attack, known in robustness(rows).items():
+        values |= {f"{sanitized(attack)}/{k}": v for k, v in known.items() if not isnan(v)}
+        told = row["attacked"][attack]["robust"]
+        values |= {f"{sanitized(attack)}/experience_{j + 1:02d}": v for j, v in enumerate(told)}
     return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None]
 
 
@@ -282,6 +289,11 @@ def experiment(client: Any, name: str, uri: str) -> str:
         return known.experiment_id
     local = Path(uri.removeprefix("sqlite:///")).parent / "mlruns" if uri.startswith("sqlite:///") else None
     return client.create_experiment(name, artifact_location=local.absolute().as_uri() if local else None)
+
+
+def sanitized(text: str) -> str:
+    """A text as MLflow takes it in the name of a metric: nothing but letters, digits and `_-. `."""
+    return " ".join("".join(c if c.isalnum() or c in "_-." else " " for c in text).split())
 
 
 def _exists(client: Any, run: str) -> bool:

@@ -37,11 +37,13 @@ def html(comparison: Comparison) -> str:
         run=comparison.outcomes[0].run,
         figures={name: Markup(figure) for name, figure in figures.items()},
         details=[Markup(figure) for figure in details.values()],
+        robust={name: Markup(svg(figure)) for name, figure in comparison.robust_figures().items()},
         surfaces=_pictures(comparison, "surface"),
         dreams=_pictures(comparison, "dreams"),
         colour={name: COLOURS[n % len(COLOURS)] for n, name in enumerate(order)},
         again=again(comparison),
         words=WORDS,
+        aimed=comparison.aimed,
         transfers=any(not isnan(s.forward_transfer.mean) for s in comparison.league),
     )
 
@@ -53,7 +55,7 @@ def page(template: str, **values: Any) -> str:
 
     here = Path(__file__).parent
     made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    made.filters |= {"percent": percent, "plain": plain, "bytes": carried}
+    made.filters |= {"percent": percent, "plain": plain, "bytes": carried, "digits": digits}
     style = Markup((here / "page.css").read_text())
     return made.from_string((here / template).read_text()).render(style=style, made=_made(), **values)
 
@@ -75,6 +77,11 @@ def plain(value: Interval) -> str:
     if isnan(value.mean):
         return "–"
     return f"{value.mean:.1f}".replace("-", "−") + ("" if isnan(value.half) else f" ± {value.half:.1f}")
+
+
+def digits(value: float, form: str) -> str:
+    """One number in a format such as ".1f"."""
+    return "–" if isnan(value) else format(value, form).replace("-", "−")
 
 
 def carried(value: Interval | float) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..strategies import metrics
+from ..strategies.attacks.names import attack
 from ..strategies.fitness import caution
 from ..strategies.names import strategy
 from ..streams.names import stream_recipe
-from .journal import Journal, Row, matrix
+from .journal import Journal, Row, matrix, robustness, under
 from .run import Run
 from .site import Site
 
@@ -28,6 +29,10 @@ class Outcome:
 
     def metrics(self) -> dict[str, float]:
         return metrics.summary(matrix(self.rows), self.rows[0]["baseline"]) if self.rows else {}
+
+    def under(self) -> dict[str, list[list[float]]]:
+        """The matrix of robust accuracy under each of the run's attacks."""
+        return under(self.rows) if self.rows else {}
 
     def extras(self) -> list[dict[str, float]]:
         """What the strategy told of itself, after each experience."""
@@ -72,6 +77,9 @@ class Standing:
     forward_transfer: Interval
     seconds: Interval
     state_bytes: Interval
+    under: dict[str, dict[str, Interval]] = field(
+        default_factory=dict
+    )  # by attack: robust accuracy, forgetting, success
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,22 @@ class Comparison:
         return {s: _mean_matrix([matrix(o.rows) for o in group]) for s, group in self.by_strategy().items() if group}
 
     @property
+    def aimed(self) -> list[str]:
+        """The attacks that aim at a class: what counts of them is their success."""
+        return [text for text in self.outcomes[0].run.attacks if attack(text).aims_at is not None]
+
+    @property
+    def masked(self) -> dict[str, str]:
+        """Attacks that may have seen less than there is, as "pgd on naive", and why."""
+        told = [
+            (o.run.strategy, a, known)
+            for o in self.outcomes
+            for r in o.rows
+            for a, known in r.get("attacked", {}).items()
+        ]
+        return {f"{a} on {s}": known["caution"] for s, a, known in told if "caution" in known}
+
+    @property
     def cautions(self) -> dict[str, str]:
         """Strategies that cannot do what is asked of them on this stream, and why."""
         streams = {o.run.strategy: stream_recipe(o.run.stream) for o in self.outcomes}
@@ -126,6 +150,11 @@ class Comparison:
             known = o.metrics()
             lines.append(
                 {"id": o.run.id, **o.run.row(), **{k: known.get(k, nan) for k in keys}}
+                | {
+                    f"{a}: {k}": v
+                    for a, told in (robustness(o.rows) if o.rows else {}).items()
+                    for k, v in told.items()
+                }
                 | {"seconds": o.seconds, "status": o.status}
             )
         return pandas.DataFrame(lines)
@@ -136,6 +165,18 @@ class Comparison:
 
         groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_strategy().items() if g}
         return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
+
+    def robust_figures(self) -> dict[str, Any]:
+        """Matplotlib figures for each attack: curves of all strategies under it, and as "pgd: naive" heat maps."""
+        from .figures import curves, heat_map
+
+        groups = {s: [o.under() for o in g] for s, g in self.by_strategy().items() if g}
+        drawn = {}
+        for text in self.outcomes[0].run.attacks if groups else ():
+            robust = {s: [known[text] for known in seeds] for s, seeds in groups.items()}
+            drawn[text] = curves(robust, f"accuracy under {text} (%)")
+            drawn |= {f"{text}: {s}": heat_map(_mean_matrix(m), f"{s} under {text}") for s, m in robust.items()}
+        return drawn
 
     def details(self) -> dict[str, Any]:
         """Matplotlib figures of what strategies told of themselves, means over seeds: as "gpm: rank"."""
@@ -151,7 +192,9 @@ def _standing(strategy: str, group: list[Outcome]) -> Standing:
     means = {k: Interval.of([m[k] for m in known]) for k in known[0]}
     seconds, carried = Interval.of([o.seconds for o in group]), [float(o.rows[-1]["state_bytes"]) for o in group]
     seeds = tuple(o.run.seed for o in group)
-    return Standing(strategy, seeds, **means, seconds=seconds, state_bytes=Interval.of(carried))
+    attacked = [robustness(o.rows) for o in group]
+    left = {a: {k: Interval.of([told[a][k] for told in attacked]) for k in known} for a, known in attacked[0].items()}
+    return Standing(strategy, seeds, **means, seconds=seconds, state_bytes=Interval.of(carried), under=left)
 
 
 def _mean_matrix(matrices: Sequence[list[list[float]]]) -> list[list[float]]:

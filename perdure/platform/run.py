@@ -9,6 +9,7 @@ import torch
 
 from ..notation import spell
 from ..strategies import names
+from ..strategies.attacks.names import ATTACKS, attack
 from ..strategies.base import Strategy
 from ..strategies.learner import Learner
 from ..strategies.loop import Plan
@@ -16,6 +17,8 @@ from ..strategies.rng import Rng
 from ..streams.dataset import Dataset
 from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
+
+ATTACKED = ("attacks", "attack_samples")
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,21 @@ class Run:
     plan: Plan = field(default_factory=Plan)
     threads: int = 1  # another number rounds otherwise, so it is part of what a run is
     device: str = "cpu"
+    attacks: tuple[str, ...] = ()  # made on the model after every experience
+    attack_samples: int = 200  # test samples of each experience that are attacked
+
+    def __post_init__(self):
+        object.__setattr__(self, "attacks", tuple(self.attacks))
+        if self.attack_samples < 1:
+            raise ValueError(f"attack_samples must be at least 1, got {self.attack_samples}")
 
     @cached_property
     def id(self) -> str:
         """12 hexadecimal digits; the same for two texts that mean the same."""
-        text = json.dumps(asdict(self.normal()), sort_keys=True)
+        parts = asdict(self.normal())
+        if not self.attacks:
+            parts = {k: v for k, v in parts.items() if k not in ATTACKED}
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def normal(self) -> "Run":
@@ -43,11 +56,14 @@ class Run:
             stream=spell(stream_recipe(self.stream), STREAMS | DATASETS),
             model=names.spelled(names.model(self.model)),
             optimizer=names.spelled(names.optimizer(self.optimizer)),
+            attacks=tuple(dict.fromkeys(spell(attack(text), ATTACKS) for text in self.attacks)),
         )
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plan"}
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", *ATTACKED)}
+        if self.attacks:
+            flat |= {"attacks": ", ".join(self.attacks), "attack_samples": self.attack_samples}
         return flat | {k: v for k, v in asdict(self.plan).items() if v is not None}
 
     @staticmethod

@@ -121,10 +121,11 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             after["optimizer"] = _copied(optimizer.state_dict())
         else:
             optimizer = None
-        spent, started = time.perf_counter() - started, time.perf_counter()
+        spent = time.perf_counter() - started
         loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
         carried = state_bytes(strategy.carried(state))
         yield Milestone(stream.marks.index(i), loss, accuracy, baseline, carried, spent, after, extras)
+        started = time.perf_counter()  # what has been done with the milestone is no time of the next
 
 
 def restored(strategy: Strategy, stream: Stream, learner: Learner, checkpoint: dict[str, Any]) -> State:

@@ -7,6 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from perdure.jobs import main
+from perdure.platform import mlflow_tracker
 from perdure.platform.assault import assault, drawn
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
@@ -14,6 +15,8 @@ from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.strategies.attacks.evaluate import attack
 from perdure.strategies.loop import Plan
+
+from ..servers import free_port
 
 
 @pytest.fixture
@@ -40,16 +43,18 @@ def made(tmp_path):
 )
 def test_what_is_attacked_is_the_run_as_it_answers(strategy, stream, made):
     home, run, accuracy = made(strategy, stream)
-    (whole,) = assault(run.id[:8], ["pgd(0.2, steps=5)"], home=home, samples=10_000)
+    (whole,) = assault(run.id[:8], ["pgd(0.2, steps=5)"], home=home, samples=10_000).blows
     assert whole.clean == pytest.approx(accuracy, abs=1e-6)
     assert all(r <= c for r, c in zip(whole.robust, whole.clean, strict=True))
     assert sum(whole.robust) < sum(whole.clean) and whole.picture and whole.picture.stat().st_size > 5000
-    assert assault(run.id, ["pgd(0.2, steps=5)"], home=home, samples=10_000)[0].robust == whole.robust
+    assert assault(run.id, ["pgd(0.2, steps=5)"], home=home, samples=10_000).blows[0].robust == whole.robust
 
 
 def test_surrogates_are_runs_and_known_the_next_time(made):
     home, run, _ = made("rehearsal(100)")
-    told = [assault(run.id, ["pgd(0.2)"], threat, home=home, samples=100)[0] for threat in ("white", "gray(5, 6)")]
+    told = [
+        assault(run.id, ["pgd(0.2)"], threat, home=home, samples=100).blows[0] for threat in ("white", "gray(5, 6)")
+    ]
     assert told[0].measures["robust_accuracy"] < told[1].measures["robust_accuracy"]
     runs = {p.name for p in Site(home).runs.iterdir()}
     assert len(runs) == 3
@@ -59,7 +64,18 @@ def test_surrogates_are_runs_and_known_the_next_time(made):
 
 def test_the_command_prints_a_table_and_json(made):
     home, run, _ = made("naive")
-    words = ["attack", "fgsm(0.2)", "square(0.2, queries=20)", "--run", run.id, "--home", home, "--samples", "50"]
+    words = [
+        "attack",
+        "fgsm(0.2)",
+        "square(0.2, queries=20)",
+        "--run",
+        run.id,
+        "--home",
+        home,
+        "--samples",
+        "50",
+        "--no-tracking",
+    ]
     told = CliRunner().invoke(main.app, words)
     assert told.exit_code == 0, told.output
     for part in (
@@ -70,8 +86,9 @@ def test_the_command_prints_a_table_and_json(made):
     ):
         assert part in told.stdout
     known = json.loads(CliRunner().invoke(main.app, [*words, "--json"]).stdout)
-    assert [k["attack"] for k in known] == words[1:3] and len(known[0]["robust"]) == 5
-    assert known[1]["measures"]["queries"] <= 20
+    told = known["attacks"]
+    assert [k["attack"] for k in told] == words[1:3] and len(told[0]["robust"]) == 5
+    assert told[1]["measures"]["queries"] <= 20
     for bad, said in (
         (["--threat", "nobody"], "unknown name 'nobody'"),
         (["--run", "zz"], "expected the id of one run"),
@@ -100,3 +117,33 @@ def test_a_picture_shows_clean_changed_and_attacked():
     count = min(8, int(got.fooled.sum()))
     rows = got.fooled.nonzero().flatten()[:count].tolist()
     assert told == [str(int(v)) for row in rows for v in (got.before[row], got.after[row])] and len(y) == 12
+
+
+def test_shards_on_a_fleet_come_to_the_same_as_one_process(made):
+    home, run, _ = made("rehearsal(100)", model="convnet(8)")
+    texts = ["pgd(0.15, steps=5)", "cw(steps=20, searches=2)", "universal(0.2, epochs=2)"]
+    here = assault(run.id, texts, home=home, samples=300)
+    kept = (Site(home).folder(run) / "attacks" / here.assault.id / "attacks.json").read_text()
+    progress = []
+    there = assault(run.id, texts, home=home, samples=300, here=False, slots=2, hear=lambda *now: progress.append(now))
+    for one, two in zip(here.blows, there.blows, strict=True):
+        assert (one.clean, one.robust) == (two.clean, two.robust)
+        assert one.measures | {"seconds": 0} == two.measures | {"seconds": 0}
+    assert len([p for p in progress if p[0] == "pgd(0.15, steps=5)"]) == 4 and progress[-1][1:] == (300, 300)
+    assert json.loads(kept)["run"] == run.id
+
+
+def test_report_and_mlflow_tell_of_an_attack(made, tmp_path):
+    home, run, _ = made("naive", model="convnet(8)")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    told = [assault(run.id, ["pgd(0.2)"], home=home, samples=60, tracking_uri=uri) for _ in range(2)]
+    page = told[0].report.read_text()
+    assert "What is left" in page and "data:image/png" in page and told[0].assault.line.replace("'", "&#39;") in page
+    client = mlflow_tracker.client(uri)
+    (known,) = client.search_runs(["1"])  # the second time it was there
+    assert known.data.tags["perdure.attacked"] == run.id and known.data.params["strategy"] == "naive"
+    name = "pgd 0.2/robust_accuracy"
+    assert known.data.metrics[name] == told[1].blows[0].measures["robust_accuracy"]
+    assert {a.path for a in client.list_artifacts(known.info.run_id)} == {"figures", "report.html", "attacks.json"}
+    away = assault(run.id, ["fgsm"], home=home, samples=60, tracking_uri=f"http://127.0.0.1:{free_port()}")
+    assert "MLflow does not take it" in away.undelivered

@@ -15,6 +15,7 @@ from .chance import Chance
 from .norms import NORMS
 from .threats import Threat, White
 from .victims import Answer, Victim, beaten, in_chunks
+from .victims import White as Open
 
 CHUNK = 64  # samples in a forward pass: on a CPU larger ones fall out of its caches
 BLOCK = 2048  # samples attacked at once: what an attack keeps of each has to fit into memory
@@ -29,7 +30,8 @@ class Attacked:
     y: Tensor  # (N,) true classes
     before: Tensor  # (N,) answers to the clean samples
     after: Tensor  # (N,) answers to the adversarial ones, by a forward pass of their own
-    right: Tensor  # (N,) bool: right at first, and so worth an attack
+    right: Tensor  # (N,) bool: right at first
+    tried: Tensor  # (N,) bool: attacked: right at first, and not of the class that a targeted attack aims at
     fooled: Tensor  # (N,) bool: right at first and wrong now; under a targeted attack: answered with the target now
     queries: Tensor  # (N,) int64 questions about each sample
     seconds: float
@@ -41,12 +43,17 @@ class Attacked:
     @property
     def robust_accuracy(self) -> float:
         """Share still right under the attack."""
-        return (self.right & (self.after == self.y)).double().mean().item()
+        return self.still.double().mean().item()
+
+    @property
+    def still(self) -> Tensor:
+        """(N,) bool: right at first, and still right under the attack."""
+        return self.right & (self.after == self.y)
 
     @property
     def success(self) -> float:
         """Share fooled of those that were attacked; NaN where there was none."""
-        return self._mean(self.fooled[self.right])
+        return self._mean(self.fooled[self.tried])
 
     def sizes(self) -> dict[str, Tensor]:
         """(N,) perturbations in L0 (pixels, all channels of one together), L1, L2 and L-infinity."""
@@ -59,7 +66,7 @@ class Attacked:
         """Shares of all samples; sizes are means over the fooled ones, queries over the attacked ones."""
         sizes = {f"mean_{name}": self._mean(size[self.fooled]) for name, size in self.sizes().items()}
         told = {"accuracy": self.accuracy, "robust_accuracy": self.robust_accuracy, "success": self.success}
-        return told | sizes | {"queries": self._mean(self.queries[self.right])}
+        return told | sizes | {"queries": self._mean(self.queries[self.tried])}
 
     @staticmethod
     def _mean(values: Tensor) -> float:
@@ -68,7 +75,7 @@ class Attacked:
     @staticmethod
     def union(parts: "list[Attacked]") -> "Attacked":
         """Shards in order; their seconds add up."""
-        names = ("clean", "x", "y", "before", "after", "right", "fooled", "queries")
+        names = ("clean", "x", "y", "before", "after", "right", "tried", "fooled", "queries")
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         return Attacked(**joined, seconds=sum(part.seconds for part in parts))
 
@@ -84,7 +91,6 @@ def attacked(
     samples: Tensor | None = None,
     surrogate: Answer | None = None,
     features: Answer | None = None,
-    learn_from: tuple[Tensor, Tensor] | None = None,
     chunk: int = CHUNK,
 ) -> Attacked:
     """Attack float samples x (N, ...) in [0, 1] of classes y (N,); judge what comes back anew.
@@ -92,7 +98,7 @@ def attacked(
     answer: from inputs (n, ...) and their rows (n,) to logits (n, C), shut classes at -1e9; in evaluation mode.
     samples: (N,) int64 numbers that tell the samples apart and give each its random numbers; 0 to N - 1 by default.
     With them, nothing depends on how samples are dealt out to batches or processes.
-    surrogate: another classifier, where the threat wants one. learn_from: samples for attacks that learn (universal).
+    surrogate: another classifier, where the threat wants one.
 
     Raises ValueError for samples that are no floats in [0, 1], classes that are not there, and attacks that the threat
     leaves nothing to; Diverged (an ArithmeticError) where the model's answer is not a number.
@@ -114,8 +120,6 @@ def attacked(
             _of_rows(of, rows), numbers.at(rows), len(rows), x.device, classes, chunk, shown
         )
 
-    if learn_from is not None:
-        attack = _learned(attack, learn_from, seen, seed, chunk)
     parts = []
     for rows in torch.arange(len(x), device=x.device).split(BLOCK):
         with torch.no_grad():
@@ -142,7 +146,7 @@ def _block(victim, answer, x, y, rows, logits, attack, numbers, chunk) -> Attack
     fooled = worth & (beaten(told, labels) if target is None else told.argmax(1) == target)
     moved[~fooled] = clean[~fooled]
     after = torch.where(fooled, told.argmax(1), before)
-    return Attacked(clean, moved, labels, before, after, right, fooled, spent, 0.0)
+    return Attacked(clean, moved, labels, before, after, right, worth, fooled, spent, 0.0)
 
 
 def _of_rows(answer: Answer, rows: Tensor) -> Answer:
@@ -150,10 +154,11 @@ def _of_rows(answer: Answer, rows: Tensor) -> Answer:
     return lambda x, own: answer(x, rows[own])
 
 
-def _learned(attack: Attack, given: tuple[Tensor, Tensor], answer: Answer, seed: int, chunk: int) -> Attack:
-    from .victims import White as Open
+def prepared(attack: Attack, answer: Answer, x: Tensor, y: Tensor, seed: int = 0, chunk: int = CHUNK) -> Attack:
+    """The attack once it has learned what it learns from samples x (M, ...) of classes y (M,); most learn nothing.
 
-    x, y = given
+    answer: to these samples, by their rows. An attack that is not prepared learns from the samples it is made on.
+    """
     chance = Chance.of(Rng(seed).integer("learn"), torch.arange(len(x), device=x.device))
     return attack.prepared(Open(answer, len(x), x.device, chunk), x, y, chance)
 

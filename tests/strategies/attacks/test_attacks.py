@@ -7,7 +7,7 @@ from torch import nn
 import perdure
 from perdure.notation import spell
 from perdure.strategies.attacks import names
-from perdure.strategies.attacks.evaluate import Attacked, attacked
+from perdure.strategies.attacks.evaluate import Attacked, attacked, prepared
 from perdure.strategies.attacks.feature_space import hidden
 from perdure.strategies.attacks.norms import NORMS
 from perdure.strategies.attacks.pgd import FGSM, PGD
@@ -216,7 +216,12 @@ def test_deepfool_finds_no_more_than_foolbox(net, digits):
 def test_a_universal_perturbation_fools_on_samples_it_never_saw(net, digits):
     (x, y), (held_x, held_y) = digits
     one = names.attack("universal(0.25)")
-    got = attacked(lambda x, rows: net(x), held_x, held_y, one, learn_from=(x[:500], y[:500]))
+
+    def universal(net):
+        learned = prepared(one, lambda x, rows: net(x), x[:500], y[:500])
+        return attacked(lambda x, rows: net(x), held_x, held_y, learned)
+
+    got = universal(net)
     delta = (got.x - held_x)[got.fooled]
     noise = perdure.attack(net, held_x, held_y, "pgd(0.25, steps=1, step=1e-9)")  # a random start, and nothing more
     assert got.success > 0.5 and got.success > 2 * noise.success
@@ -224,8 +229,7 @@ def test_a_universal_perturbation_fools_on_samples_it_never_saw(net, digits):
     spread = [delta[:, 0, i, j][inner[:, 0, i, j]] for i in range(8) for j in range(8)]
     assert max((s.max() - s.min()).item() for s in spread if len(s)) < 1e-6  # one for all, but where it is clipped
     other = trained(digits[0], seed=5)
-    moved_on = attacked(lambda x, rows: other(x), held_x, held_y, one, learn_from=(x[:500], y[:500]))
-    assert moved_on.success > noise.success
+    assert universal(other).success > noise.success
 
 
 def test_one_pixel_changes_exactly_as_many_as_it_says(net, digits):
