@@ -67,6 +67,10 @@ def test_a_line_of_the_docs_runs(words, folder):
         words = fitted(words)
     elif words[0] in ("resume", "ui"):  # they are run in jobs/test_main; here it is their words that must be right
         words = [*words, "--help"]
+    elif words[0] == "attack":
+        CliRunner().invoke(main.app, ["run", "naive", "--model", "convnet(8)", *SMALLER])
+        (made,) = (folder / "perdure-runs" / "runs").iterdir()
+        words = [*(made.name if w == "5f2c" else w for w in words), "--samples", "20"]
     told = CliRunner().invoke(main.app, words)
     assert told.exit_code == 0, told.output
 
