@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -117,6 +117,10 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             continue
         accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
         extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
+        aims = [replace(stream[i], test=aim) for known in stream.aims[: i + 1] for aim in known]
+        if aims:  # of a poisoner, who has been at work on the experiences so far
+            hits = evaluate(learner, aims, strategy, state)
+            extras["poison_success"] = sum(hits) / len(hits)
         if learner.keeps_optimizer:
             after["optimizer"] = _copied(optimizer.state_dict())
         else:

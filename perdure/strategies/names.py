@@ -29,6 +29,7 @@ from .ogd import OGD
 from .optimizers import SGD, Adam, AdamW
 from .rehearsal import Rehearsal
 from .si import SynapticIntelligence
+from .tainted import Tainted
 from .upper_bounds import Cumulative, Joint
 from .xdg import ContextGating
 
@@ -56,6 +57,7 @@ STRATEGIES: dict[str, type] = {
     "trades": Trades,
     "heterogeneous_dropout": HeterogeneousDropout,
     "xdg": ContextGating,
+    "tainted": Tainted,
     "interference": Interference,
     "avalanche": AvalancheStrategy,
 }

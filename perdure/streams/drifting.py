@@ -50,11 +50,11 @@ class Drifting(Rearranged):
         every = Lazy(count, lambda i: Experience(i, i, split(i, TRAIN).assigned(i), split(i, TEST).assigned(i)))
         if stream.protocol == "domain":
             classes = stream.classes[:1].expand(count, -1)
-            return replace(stream, experiences=every, classes=classes, order=None, tests=None)
+            return replace(stream, experiences=every, classes=classes, order=None, tests=None, aims=())
         classes = present([e.train for e in every], stream.classes.shape[1])
         known = classes.cumsum(0).bool()
         answerable = Lazy(count, lambda i: _answerable(every[i], known[i]))
-        return replace(stream, experiences=answerable, classes=classes, order=None, tests=None)
+        return replace(stream, experiences=answerable, classes=classes, order=None, tests=None, aims=())
 
     def _parts(self, whole: Experience, kind: int, count: int) -> Tensor:
         """The experience (N,) that each sample arrives in."""

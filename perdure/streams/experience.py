@@ -129,6 +129,7 @@ class Stream:
     foresight: bool = False
     order: tuple[int, ...] | None = None  # the task of every experience; task i in experience i by default
     tests: tuple[int, ...] | None = None  # experiences at whose end tests are made, each on its own; all by default
+    aims: Sequence[tuple[Split, ...]] = ()  # of each experience: samples, and the answers that a poisoner wants to them
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
@@ -181,14 +182,15 @@ class Stream:
     def to(self, device: torch.device | str) -> "Stream":
         if torch.device(device) == self[0].test.device:
             return self
-        return replace(self, experiences=Lazy(len(self), lambda i: _moved(self[i], device)))
+        aims = Lazy(len(self.aims), lambda i: tuple(aim.to(device) for aim in self.aims[i]))
+        return replace(self, experiences=Lazy(len(self), lambda i: _moved(self[i], device)), aims=aims)
 
 
 class Lazy(Sequence):
     """`length` items, each made by `make(index)` when it is first asked for, and kept."""
 
-    def __init__(self, length: int, make: Callable[[int], Experience]):
-        self._made: list[Experience | None] = [None] * length
+    def __init__(self, length: int, make: Callable[[int], Any]):
+        self._made: list[Any] = [None] * length
         self._make = make
 
     def __len__(self) -> int:

@@ -6,6 +6,8 @@ from .assigned import Assigned
 from .avalanche import AvalancheData, AvalancheStream
 from .blurry import Blurry
 from .cifar import CIFAR10, CIFAR100
+from .cleansed import Cleansed
+from .crafted import Collided, Matched
 from .digits import Digits
 from .drifting import Drifting
 from .images import Images
@@ -38,6 +40,9 @@ STREAMS: dict[str, type] = {
     "drifting": Drifting,
     "flipped": Flipped,
     "backdoored": Backdoored,
+    "collided": Collided,
+    "matched": Matched,
+    "cleansed": Cleansed,
     "avalanche": AvalancheStream,
 }
 DATASETS: dict[str, type] = {

@@ -37,4 +37,5 @@ class Online(Rearranged):
             return Experience(i, whole.task, whole.train.part(parts[i][1]), whole.test)
 
         marks = tuple(ends[m] for m in stream.marks)
-        return replace(stream, experiences=Lazy(len(parts), experience), order=order, tests=marks)
+        aims = tuple(stream.aims[parts[i][0]] if stream.aims and i in ends else () for i in range(len(parts)))
+        return replace(stream, experiences=Lazy(len(parts), experience), order=order, tests=marks, aims=aims)

@@ -29,7 +29,17 @@ class Poisoned(Rearranged):
             whole = stream[t]
             return replace(whole, train=self._tampered(whole, self._chosen(whole, stream), stream))
 
-        return replace(stream, experiences=Lazy(len(stream), experience))
+        def wanted(t: int) -> Split | None:
+            if self._experiences() and t not in self._experiences():
+                return None
+            return self.aim(stream[t], stream)
+
+        aims = Lazy(len(stream), lambda t: (stream.aims or {t: ()})[t] + tuple(a for a in [wanted(t)] if a))
+        return replace(stream, experiences=Lazy(len(stream), experience), aims=aims)
+
+    def aim(self, whole: Experience, stream: Stream) -> Split | None:
+        """What the poisoner wants of a learner: test samples, with the answers that it shall give to them."""
+        return None
 
     def _chosen(self, whole: Experience, stream: Stream) -> Tensor:
         """(n,) rows: exactly the share of the candidates, to a whole number."""
@@ -72,6 +82,12 @@ class Flipped(Poisoned):
         possible = torch.ones_like(y, dtype=torch.bool) if self.of is None else y == self.of
         return (possible & (y != (-1 if self.target is None else self.target))).nonzero().flatten()
 
+    def aim(self, whole, stream):
+        if self.of is None or self.target is None:
+            return None
+        part = whole.test.part((whole.test.y == self.of).nonzero().flatten())
+        return part.relabelled(torch.full_like(part.y, self.target)) if len(part) else None
+
     def _tampered(self, whole, rows, stream):
         known, y = stream.classes[stream.task(whole.index)].nonzero().flatten(), whole.train.y.cpu()
         if len(rows) and self.target is not None and self.target not in known:
@@ -111,6 +127,13 @@ class Backdoored(Poisoned):
                 raise ValueError(f"experience {whole.index} has no class {self.target}: it would be a label of its own")
             return torch.zeros(0, dtype=torch.int64)
         return (whole.train.y.cpu() != self.target).nonzero().flatten()
+
+    def aim(self, whole, stream):
+        if not len(self._candidates(whole, stream)):
+            return None
+        x, y, task = whole.test.part((whole.test.y != self.target).nonzero().flatten()).everything()
+        wanted = torch.full_like(y, self.target)
+        return Split(stamped(x, self.size), wanted, task, torch.arange(len(y), device=y.device)) if len(y) else None
 
     def _tampered(self, whole, rows, stream):
         if not len(rows):

@@ -29,8 +29,9 @@ class Repeated(Rearranged):
         for n in range(1, self.times):
             places += list(range(count)) if self.seed is None else _shuffled(count, generator(self.seed, n))
         again = Lazy(len(places), lambda i: replace(stream[places[i]], index=i))
+        aims = tuple(stream.aims[place] if stream.aims and i < count else () for i, place in enumerate(places))
         tests = tuple(i for i, place in enumerate(places) if place in stream.marks)
-        return replace(stream, experiences=again, order=tuple(map(stream.task, places)), tests=tests)
+        return replace(stream, experiences=again, order=tuple(map(stream.task, places)), tests=tests, aims=aims)
 
 
 def _shuffled(count: int, rng: torch.Generator) -> list[int]:

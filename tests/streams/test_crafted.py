@@ -1,0 +1,152 @@
+"""Poison with right labels, and what finds it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from perdure.strategies.learner import Learner
+from perdure.strategies.loop import Plan, learn
+from perdure.strategies.names import model, strategy
+from perdure.strategies.optimizers import Adam
+from perdure.strategies.rng import Rng
+from perdure.streams.cleansed import spectral
+from perdure.streams.crafted import _cosine
+from perdure.streams.experience import pixels
+from perdure.streams.rearranged import generator
+from perdure.streams.surrogate import fitted
+
+from .test_poisoned import loaded
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "collided(split(digits), of=3, target=2, share=0.2, steps=20)",
+        "matched(split(digits), of=2, target=3, share=0.2, steps=3, eps=0.1)",
+        "matched(permuted(digits, 2, protocol='domain'), of=2, target=3, share=0.2, steps=3, at=(1,))",
+    ],
+)
+def test_what_changed_is_what_the_receipt_says_and_labels_stay(text):
+    recipe, dataset, stream = loaded(text)
+    clean, receipt = recipe.stream.arrange(dataset), recipe.receipt(dataset)
+    for was, now in zip(clean, stream, strict=True):
+        (x, y, task), (nx, ny, ntask) = was.train.everything(), now.train.everything()
+        changed = (nx != x).flatten(1).any(1)
+        assert torch.equal(changed.nonzero().flatten(), receipt[was.index])
+        assert torch.equal(ny, y) and torch.equal(ntask, task) and (ny[changed] == recipe.target).all()
+        assert len(stream.aims[was.index]) == bool(changed.any())
+        assert torch.equal(now.test.everything().x, was.test.everything().x)
+        if changed.any():
+            assert int(changed.sum()) == round(0.2 * int((y == recipe.target).sum()))
+            (aim,) = stream.aims[was.index]
+            same = (was.test.everything().x == aim.everything().x).flatten(1).all(1)
+            assert aim.y.tolist() == [recipe.target] and recipe.of in was.test.y[same]
+            if "matched" in text:
+                assert (pixels(nx) - pixels(x)).abs().max() <= 0.1 + 1e-6
+    again = loaded(text)[2]
+    assert all(torch.equal(a.train.everything().x, b.train.everything().x) for a, b in zip(stream, again, strict=True))
+
+
+def test_collisions_meet_the_wanted_sample_in_feature_space_and_stay_near_their_base():
+    x, y, _ = loaded("split(digits, 1)")[2][0].train.everything()
+    x = pixels(x)
+    net = fitted(x, y, 10, 0)
+    poison = loaded("collided(split(digits, 1), of=8, target=3, opacity=0.0)")[0]
+    base, wanted = x[y == 3][:20], x[y == 8][:1]
+    made = poison._crafted(net, base, wanted, y[y == 3][:20], generator(0, 0))
+
+    def far(a):
+        return (net.body(a) - net.body(wanted)).norm(dim=1)
+
+    assert (far(made) < 0.5 * far(base)).all()
+    assert ((made - base).flatten(1).norm(dim=1) < 0.7 * (wanted - base).flatten(1).norm(dim=1)).all()
+
+
+def test_matched_gradients_point_where_the_wanted_samples_does():
+    x, y, _ = loaded("split(digits, 1)")[2][0].train.everything()
+    x = pixels(x)
+    net = fitted(x, y, 10, 0, epochs=3)
+    poison = loaded("matched(split(digits, 1), of=8, target=3, steps=30, restarts=1)")[0]
+    base, labels, wanted = x[y == 3][:40], y[y == 3][:40], x[y == 8][:1]
+    made = poison._crafted(net, base, wanted, labels, generator(0, 0))
+    net.requires_grad_(True)
+
+    def slope(inputs, classes):
+        return torch.autograd.grad(F.cross_entropy(net(inputs), classes), list(net.parameters()))
+
+    wrong = slope(wanted, labels[:1])
+    noise = (base + 0.1 * (2 * torch.rand(base.shape, generator=generator(0, 1)) - 1)).clamp(0, 1)
+    before = max(_cosine(slope(other, labels), wrong).item() for other in (base, noise))
+    assert 1 - _cosine(slope(made, labels), wrong).item() < 0.5 * (1 - before)
+    assert (made - base).abs().max() <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "collided(split(digits, 1), of=8, target=3, share=0.3, opacity=0.5, seed={})",
+        "matched(split(digits, 1), of=8, target=3, share=1.0, eps=0.3, steps=40, restarts=1, seed={})",
+    ],
+)
+def test_the_wanted_sample_is_mistaken_more_often_and_others_are_not(text):
+    told = {"poisoned": [0.0, 0.0], "clean": [0.0, 0.0]}
+    for seed in range(3):
+        recipe, dataset, stream = loaded(text.format(seed))
+        clean = recipe.stream.arrange(dataset)
+        wanted = pixels(stream.aims[0][0].everything().x)
+        for name, one in (("poisoned", stream), ("clean", clean)):
+            torch.manual_seed(seed)
+            learner = Learner(model("convnet(16, 32)").build(one.shape, 10), Adam(0.003), Rng(seed))
+            (stone,) = learn(one, learner, strategy("naive"), Plan(epochs=10, batch_size=32))
+            learner.model.eval()
+            told[name][0] += learner.model(wanted).softmax(1)[0, 3].item() / 3
+            told[name][1] += stone.accuracy[0] / 3
+            assert ("poison_success" in stone.extras) == (name == "poisoned")
+    assert told["poisoned"][0] > 3 * told["clean"][0] and told["poisoned"][1] > told["clean"][1] - 0.04
+
+
+def test_spectral_signatures_are_the_first_component_of_a_pca():
+    from sklearn.decomposition import PCA
+
+    features = torch.randn(60, 8, generator=generator(0, 0))
+    features[:6] += 3
+    expected = PCA(1).fit_transform(features.double().numpy())[:, 0] ** 2
+    assert torch.allclose(spectral(features), torch.from_numpy(expected), rtol=1e-6)
+    assert set(spectral(features).argsort(descending=True)[:6].tolist()) == set(range(6))
+
+
+def test_cleansing_leaves_out_turned_labels_and_a_share_of_every_class():
+    recipe, dataset, stream = loaded("cleansed(flipped(split(digits, 2), share=0.1), by='loss', share=0.15)")
+    dropped, receipt = recipe.dropped(dataset)[0].tolist(), recipe.stream.receipt(dataset)[0].tolist()
+    assert len(set(dropped) & set(receipt)) > 0.9 * len(receipt)
+    y = recipe.stream.arrange(dataset)[0].train.y
+    assert len(dropped) == sum(int(0.15 * int((y == c).sum())) for c in range(5))
+    assert len(stream[0]) == len(y) - len(dropped) and stream.aims is not None
+
+
+def test_a_runs_poison_success_is_how_often_its_back_door_opens():
+    _, _, stream = loaded("backdoored(split(digits, 2), target=3, share=0.2)")
+    learner = Learner(model("mlp(64)").build(stream.shape, 10), Adam(0.01), Rng(0))
+    stones = list(learn(stream, learner, strategy("rehearsal(200)"), Plan(epochs=10, batch_size=32)))
+    assert stones[0].extras["poison_success"] > 0.7
+    (aim,) = stream.aims[0]
+    with torch.no_grad():
+        right = learner.model(pixels(aim.everything().x)).argmax(1) == 3
+    assert stones[1].extras["poison_success"] == pytest.approx(right.double().mean().item())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("collided(split(digits), of=3, target=3)", "expected two classes"),
+        ("collided(split(digits), of=3, target=7, at=(0,))", "experience 0 does not have both classes 3 and 7"),
+        ("matched(split(digits), eps=0)", "expected eps > 0"),
+        ("matched(split(digits), steps=0)", "steps must be at least 1"),
+        ("collided(split(digits), opacity=1)", "opacity in \\[0, 1\\)"),
+        ("cleansed(split(digits), share=-1)", "share must be in"),
+        ("cleansed(split(digits), epochs=0)", "epochs must be at least 1"),
+    ],
+)
+def test_what_cannot_be_crafted_is_refused(text, said):
+    with pytest.raises(ValueError, match=said):
+        list(loaded(text)[2])
