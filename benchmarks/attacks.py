@@ -8,22 +8,30 @@ folder of its own, and is left out, said so, where it is not there:
 """
 
 import importlib.util
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perdure.notation import read
+from perdure.platform.api import compare
+from perdure.platform.report import percent
+from perdure.platform.results import Interval
+from perdure.platform.run import Run, build
 from perdure.strategies.attacks import names
+from perdure.strategies.attacks.base import Attack
 from perdure.strategies.attacks.chance import Chance
-from perdure.strategies.attacks.evaluate import attack, attacked
+from perdure.strategies.attacks.evaluate import attack, attacked, laid_out, prepared
 from perdure.strategies.attacks.pgd import FGSM
 from perdure.strategies.attacks.victims import White
+from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model
-from perdure.streams.dataset import Dataset
+from perdure.streams.dataset import Dataset, Part
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
 from perdure.streams.places import Places
@@ -111,15 +119,13 @@ def cw(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 200) -> No
     for kind, net in nets.items():
         seconds, got = _timed(lambda net=net: attack(net, x, y, "cw"))
         rows.append((kind, "perdure", *_fooled(net, x, got.x, y), f"{seconds:.0f}", ""))
-        for steps, lr, c in ((200, 0.1, 0.1), (1000, 0.01, 0.001)):
-            one = L2CarliniWagnerAttack(binary_search_steps=9, steps=steps, stepsize=lr, initial_const=c)
-            theirs, found = _timed(
-                lambda net=net, one=one: torch.cat([_foolbox(net, *part, one, None) for part in _batches(x, y)])
-            )
-            name = f"foolbox, {steps} steps of {lr}"
-            rows.append((kind, name, *_fooled(net, x, found, y), f"{theirs:.0f}", f"{theirs / seconds:.1f}"))
+        one = L2CarliniWagnerAttack(binary_search_steps=9, steps=200, stepsize=0.1, initial_const=0.1)
+        theirs, found = _timed(
+            lambda net=net, one=one: torch.cat([_foolbox(net, *part, one, None) for part in _batches(x, y)])
+        )
+        rows.append((kind, "foolbox", *_fooled(net, x, found, y), f"{theirs:.0f}", f"{theirs / seconds:.1f}"))
     head = ("network", "who", "success %", "mean L2", "seconds", "times as fast (>= 1.5)")
-    show(f"CW, 9 searches, {count} images", head, rows)
+    show(f"CW, 9 searches, 200 steps of 0.1, c from 0.1, {count} images", head, rows)
 
 
 def one_pixel(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 100) -> None:
@@ -146,11 +152,7 @@ def universal(nets: dict[str, nn.Module], data: Dataset, x: Tensor, y: Tensor) -
     net, train, rows = nets["natural"], (pixels(data.train.x[:500]), data.train.y[:500]), []
     held = net(x).argmax(1)
     for eps, reach in ((0.1, ">= 0.30"), (0.2, ">= 0.83")):
-        seconds, got = _timed(
-            lambda eps=eps: (
-                attacked(lambda x, rows: net(x), x, held, names.attack(f"universal({eps})"), learn_from=train).after
-            )
-        )
+        seconds, got = _timed(lambda eps=eps: _universal(net, names.attack(f"universal({eps})"), train, x, held))
         one = UniversalPerturbation(
             _art(net), attacker="fgsm", attacker_params={"eps": eps / 4}, eps=eps, norm="inf", max_iter=3,
             delta=0.1, batch_size=128, verbose=False,
@@ -161,6 +163,47 @@ def universal(nets: dict[str, nn.Module], data: Dataset, x: Tensor, y: Tensor) -
         rows.append((eps, *(f"{rate:.2f}" for rate in rates), reach, f"{seconds:.1f}", f"{theirs:.1f}"))
     head = ("eps", "ours fools", "ART fools", "reach", "ours s", "ART s")
     show("Universal perturbation of 500 training images, share of 1,000 held-out answers changed", head, rows)
+
+
+def _universal(net: nn.Module, one: Attack, train: tuple[Tensor, Tensor], x: Tensor, held: Tensor) -> Tensor:
+    swift = laid_out(net)
+    learned = prepared(one, lambda x, rows: swift(x), *train)
+    return attacked(lambda x, rows: swift(x), x, held, learned).after
+
+
+def curve(data: Dataset, epochs: int = 4, count: int = 20_000) -> None:
+    """Adversarial training as a run does it, on one experience, and what is left of it after each epoch."""
+    dataset = replace(data, train=Part(data.train.x[:count], data.train.y[:count]))
+    rows, text = [], "adversarial(pgd(0.1, steps=7), share=1)"
+    for epoch in range(1, epochs + 1):  # each anew: an epoch's end is no end of a run that is longer
+        run = Run(text, "split(fashion_mnist, 1)", "convnet(16, 32)", plan=Plan(epochs=epoch, batch_size=128))
+        stream, learner, strategy = build(run, dataset)
+        seconds, _ = _timed(lambda a=(stream, learner, strategy, run.plan): list(learn(*a)))
+        x, y = pixels(data.test.x[:COUNT]), data.test.y[:COUNT]
+        learner.model.eval()
+        told = attack(learner.model, x, y, "pgd(0.1, steps=40)")
+        rows.append((epoch, f"{100 * told.accuracy:.1f}", f"{100 * told.robust_accuracy:.1f}", f"{seconds:.0f}"))
+    head = ("epochs", "clean %", "PGD-40 %", "seconds")
+    show(f"{text}, convnet(16, 32), {count} images of Fashion-MNIST, 1,000 test images", head, rows)
+
+
+def continual(seeds: int = 2) -> None:
+    """What no library of attacks prints: what is left of old experiences under attack."""
+    hard = "adversarial(pgd(steps=7), eps=0.1)"
+    with tempfile.TemporaryDirectory() as home:
+        made = compare(
+            ["naive", f"naive + {hard}", "rehearsal(1000)", f"rehearsal(1000) + {hard}"], "split(fashion_mnist)", seeds,
+            model="convnet(16, 32)", steps=150, batch_size=64, attacks=["pgd(0.1, steps=40)"], attack_samples=100,
+            home=home, here=True, tracking=False,
+        )  # fmt: skip
+    rows = []
+    for s in made.league:
+        (left,) = s.under.values()
+        old = [sum(o.under()["pgd(steps=40)"][-1][:-1]) / 4 for o in made.by_strategy()[s.strategy]]
+        shown = [s.accuracy, left["robust_accuracy"], Interval.of(old), left["robust_forgetting"]]
+        rows.append((s.strategy, *map(percent, shown)))
+    head = ("strategy", "accuracy %", "under PGD-40 %", "of it on old experiences %", "robust forgetting %")
+    show("split(fashion_mnist), class-incremental, 150 steps of 64 an experience", head, rows)
 
 
 def robust(nets: dict[str, nn.Module], data: Dataset) -> None:
@@ -240,4 +283,6 @@ def main() -> None:
     universal(nets, data, x, y)
     cw(nets, x, y)
     one_pixel(nets, x, y)
+    continual()
+    curve(data)
     every(nets, x, y)

@@ -77,10 +77,10 @@ class CW(Attack):
             square[left] = square[left].lerp(grad.square(), 1 - BETAS[1])
             unbiased = mean[left] / (1 - BETAS[0] ** (t + 1))
             scale = (square[left] / (1 - BETAS[1] ** (t + 1))).sqrt() + 1e-8
-            w[left] -= self.lr * unbiased / scale
+            w[left] -= self.lr * min(1.0, 2 - 2 * t / (self.steps + 1)) * unbiased / scale
             if t % max(1, self.steps // LOOKS) == 0:
                 loss = far.square() + c[left] * over
                 going = loss < 0.9999 * before[left].abs() * before[left].sign()
                 before[left] = loss
-                left = left[going]
+                left = left[going | hit[left]]
         return hit

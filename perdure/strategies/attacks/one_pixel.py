@@ -19,7 +19,8 @@ class OnePixel(Attack):
     """Change `pixels` pixels at most, found by differential evolution over place and value (Su et al. 2019,
     arXiv:1710.08864).
 
-    A child is a + (b - c) / 2 of three others of its generation, and takes its parent's place where it is better.
+    A child is a + (b - c) / 2 of three others of its generation, and takes its parent's place where it is better. A
+    search ends once the best margin has not grown by 1 % of how far it has come for `patience` generations.
     exhaustive=True tries every pixel at 0 and 1 in every channel instead: the whole truth for such values, of H W 2^C
     queries.
     """
@@ -28,15 +29,16 @@ class OnePixel(Attack):
     pixels: int = 1
     population: int = 100
     generations: int = 30
+    patience: int = 8
     exhaustive: bool = False
     target: int | None = None
 
     def __post_init__(self):
         refuse_target(self.target)
-        if min(self.pixels, self.generations) < 1 or self.population < 4:
+        if min(self.pixels, self.generations, self.patience) < 1 or self.population < 4:
             raise ValueError(
-                f"expected pixels and generations of at least 1 and a population of at least 4, got {self.pixels}, "
-                f"{self.generations} and {self.population}"
+                f"expected pixels, generations and patience of at least 1 and a population of at least 4, got "
+                f"{self.pixels}, {self.generations}, {self.patience} and {self.population}"
             )
         if self.exhaustive and self.pixels > 1:
             raise ValueError("exhaustive=True tries single pixels; take pixels=1")
@@ -68,6 +70,7 @@ class OnePixel(Attack):
         found, best = x[rows].clone(), torch.full((len(rows),), -torch.inf, device=x.device)
         margin = torch.full((len(rows), count), -torch.inf, device=x.device)
         left = torch.arange(len(rows), device=x.device)
+        first, reached, since = best.clone(), best.clone(), torch.zeros_like(left)
         for generation in range(self.generations + 1):
             left = left[victim.affords(rows[left], count * victim.toll)]
             if not len(left):
@@ -81,7 +84,11 @@ class OnePixel(Attack):
             rise = top.values > best[left]
             images = painted(x[rows[left]], tried.gather(1, _at(top.indices, tried)))[:, 0]
             found[left[rise]], best[left[rise]] = images[rise], top.values[rise]
-            left = left[~done]
+            if not generation:
+                first = best.clone()
+            grown = best - reached > 0.01 * (best - first).clamp(min=1e-3)
+            reached, since = torch.where(grown, best, reached), torch.where(grown, 0, since + 1)
+            left = left[~done & (since[left] < self.patience)]
         return found
 
     def _children(self, genes: Tensor, limit: Tensor, chance: Chance, generation: int) -> Tensor:

@@ -24,7 +24,7 @@ class Universal(Attack):
     epochs: int = 20
     batch_size: int = 64
     step: float | None = None  # the first; eps / 2 by default
-    enough: float = 1.0  # logits that a wrong class leads by, from which on a sample counts no more
+    enough: float = 5.0  # logits that a wrong class leads by, from which on a sample counts no more
 
     def __post_init__(self):
         refuse_no_ball(self.eps, self.norm)
