@@ -21,6 +21,7 @@ from .recipe import Recipe
 from .repeated import Repeated
 from .rotated import Rotated
 from .split import ClassSplit
+from .strokes import Strokes
 from .svhn import SVHN
 from .swiss_roll import Rolls, SwissRoll
 from .table import Table
@@ -54,6 +55,7 @@ DATASETS: dict[str, type] = {
     "cifar10": CIFAR10,
     "cifar100": CIFAR100,
     "svhn": SVHN,
+    "strokes": Strokes,
     "images": Images,
     "arrays": Arrays,
     "table": Table,
