@@ -21,7 +21,7 @@ class Universal(Attack):
 
     eps: float = 0.1
     norm: NormName = "linf"
-    epochs: int = 20
+    epochs: int = 15
     batch_size: int = 64
     step: float | None = None  # the first; eps / 2 by default
     enough: float = 5.0  # logits that a wrong class leads by, from which on a sample counts no more
