@@ -1,0 +1,95 @@
+"""Meta-learning by gradients through gradient steps (Finn et al. 2017, arXiv:1703.03400), and its kin."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.func import grad, grad_and_value
+
+from .base import MetaLearner, Params
+
+
+@dataclass(frozen=True)
+class MAML(MetaLearner):
+    """Weights from which `steps` gradient steps on a task's support leave the least loss on its queries (Finn et al.
+    2017, arXiv:1703.03400, eq. 1): g = (I - lr H_support) ... (I - lr H_support) ∇L_query at the adapted weights.
+
+    order=1 leaves the Hessians out (section 5.2 there): g = ∇L_query at the adapted weights.
+    """
+
+    lr: float = 0.01
+    steps: int = 1
+    order: Literal[1, 2] = 2
+
+    def __post_init__(self):
+        refuse_no_steps(self.lr, self.steps)
+        if self.order not in (1, 2):
+            raise ValueError(f"order must be 1 or 2, got {self.order}")
+
+    def adapted(self, loss, learned, x, y, steps=None):
+        weights, rates = dict(learned["weights"]), learned.get("rates")
+        names = self.moves(weights)
+        for _ in range(self.steps if steps is None else steps):
+            rest = {k: v for k, v in weights.items() if k not in names}
+            own = {k: weights[k] for k in names}
+            slope = grad(lambda p, rest=rest: loss({**rest, **p}, x, y))(own)
+            if self.order == 1:
+                slope = {k: g.detach() for k, g in slope.items()}
+            weights |= {k: v - (self.lr if rates is None else rates[k]) * slope[k] for k, v in own.items()}
+        return weights
+
+    def told(self, loss, learned, task):
+        def after(learned):
+            return loss(self.adapted(loss, learned, task.support_x, task.support_y), task.query_x, task.query_y)
+
+        return grad_and_value(after)(learned)
+
+    def moves(self, weights: Params) -> tuple[str, ...]:
+        """The weights that a task moves."""
+        return tuple(weights)
+
+
+@dataclass(frozen=True)
+class ANIL(MAML):
+    """MAML whose tasks move the last layer alone (Raghu et al. 2020, arXiv:1909.09157)."""
+
+    def moves(self, weights):
+        last = list(weights)[-1].rpartition(".")[0]
+        return tuple(k for k in weights if k.rpartition(".")[0] == last)
+
+
+@dataclass(frozen=True)
+class MetaSGD(MAML):
+    """MAML that learns the rate of every weight too, sign and all, from lr on (Li et al. 2017, arXiv:1707.09835)."""
+
+    def init(self, weights):
+        return {"weights": weights, "rates": {k: torch.full_like(v, self.lr) for k, v in weights.items()}}
+
+
+@dataclass(frozen=True)
+class Reptile(MetaLearner):
+    """Weights are drawn to where tasks lead them: the gradient is what `steps` steps take off, learned - adapted
+    (Nichol et al. 2018, arXiv:1803.02999, eq. 1); the outer rate is the outer optimizer's.
+
+    Support and queries alike are learned from, as published; `adapted` has the support only.
+    """
+
+    lr: float = 0.02
+    steps: int = 5
+
+    def __post_init__(self):
+        refuse_no_steps(self.lr, self.steps)
+
+    def adapted(self, loss, learned, x, y, steps=None):
+        return MAML(self.lr, self.steps, 1).adapted(loss, learned, x, y, steps)
+
+    def told(self, loss, learned, task):
+        x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
+        there = self.adapted(loss, learned, x, y)
+        away = {k: v - there[k] for k, v in learned["weights"].items()}
+        return {"weights": away}, loss(there, task.query_x, task.query_y)
+
+
+def refuse_no_steps(lr: float, steps: int) -> None:
+    if lr <= 0 or steps < 1:
+        raise ValueError(f"expected lr > 0 and a step at least, got {lr} and {steps}")

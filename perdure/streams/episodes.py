@@ -1,0 +1,192 @@
+"""Streams for meta-learning: every experience is a task of its own, with few samples to adapt to it and others to be
+judged by."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import pi
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .dataset import Dataset, Source
+from .experience import pixels
+from .places import Places
+
+Phase = Literal["train", "validation", "test"]
+
+
+class Episodes(NamedTuple):
+    """T tasks at once, all of one shape."""
+
+    support_x: Tensor  # (T, K, ...) float32, samples to adapt to
+    support_y: Tensor  # (T, K) int64 classes in [0, ways), or (T, K, ...) float32 values
+    query_x: Tensor  # (T, Q, ...), samples to be judged by
+    query_y: Tensor  # (T, Q) or (T, Q, ...)
+
+
+class Tasks(ABC):
+    """Where episodes come from, once what they are made of is in memory."""
+
+    shape: tuple[int, ...]  # of one sample
+    outputs: int  # of the model: classes, or values
+
+    @abstractmethod
+    def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
+        """`count` tasks, on the device of the data; the same for a generator in the same state."""
+
+
+class EpisodeRecipe(ABC):
+    """What episodes are to be drawn. Subclasses are frozen dataclasses: text and numbers only."""
+
+    @abstractmethod
+    def tasks(self, places: Places, device: torch.device | str = "cpu") -> Tasks:
+        """Raises DataNotFound or ValueError where the data do not do for such tasks."""
+
+
+@dataclass(frozen=True)
+class Sinusoid(EpisodeRecipe):
+    """Regression of A sin(ω x - phase), A in U[0.1, 5], phase in U[0, π], x in U[-5, 5] (Finn et al. 2017,
+    arXiv:1703.03400, section 5.1).
+
+    omega: ω is 1 by default, and drawn from U[1 - omega, 1 + omega]; 0.2 is the protocol of Meta-SGD (Li et al. 2017,
+    arXiv:1707.09835).
+    """
+
+    shots: int = 10
+    queries: int = 10
+    omega: float = 0.0
+
+    def __post_init__(self):
+        _refuse_too_few(self.shots, self.queries)
+        if not 0 <= self.omega < 1:
+            raise ValueError(f"omega must be in [0, 1), got {self.omega}")
+
+    def tasks(self, places: Places, device: torch.device | str = "cpu") -> "Waves":
+        return Waves(self, torch.device(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Waves(Tasks):
+    recipe: Sinusoid
+    device: torch.device
+    shape = (1,)
+    outputs = 1
+
+    def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
+        shots, queries, omega = self.recipe.shots, self.recipe.queries, self.recipe.omega
+        amplitude, shift, rate, x = (
+            low + (high - low) * torch.rand((count, n, 1), generator=chance)
+            for low, high, n in ((0.1, 5.0, 1), (0.0, pi, 1), (1 - omega, 1 + omega, 1), (-5.0, 5.0, shots + queries))
+        )
+        y = amplitude * (rate * x - shift).sin()
+        x, y = x.to(self.device), y.to(self.device)
+        return Episodes(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
+
+
+@dataclass(frozen=True)
+class FewShot(EpisodeRecipe):
+    """N-way K-shot classification: `ways` classes at a time, `shots` samples of each to adapt to and `queries` of each
+    to be judged by (Vinyals et al. 2016, arXiv:1606.04080).
+
+    Classes are dealt out to meta-training, -validation and -testing in the order of a shuffle by `seed`, so that no
+    class is met in two of them; `shares` tells how many. Training and test samples of a class go into one pool. turns:
+    whether quarter turns of a class count as classes of their own (Santoro et al. 2016, arXiv:1605.06065).
+    """
+
+    dataset: Source
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+    turns: bool = False
+    shares: tuple[float, ...] = (0.64, 0.16, 0.2)
+    seed: int = 0
+
+    def __post_init__(self):
+        _refuse_too_few(self.shots, self.queries)
+        if not isinstance(self.dataset, Source):
+            raise TypeError(f"expected a data set such as strokes first, got {self.dataset!r}")
+        if self.ways < 2:
+            raise ValueError(f"ways must be at least 2, got {self.ways}")
+        if len(self.shares) != 3 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(f"expected three shares of classes that add up to 1, got {self.shares}")
+
+    def tasks(self, places: Places, device: torch.device | str = "cpu") -> "Characters":
+        return Characters.of(self, self.dataset.load(places).to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Characters(Tasks):
+    recipe: FewShot
+    x: Tensor  # (N, ...) as stored
+    rows: tuple[Tensor, ...]  # of every class, (n,) rows of x
+    classes: dict[Phase, Tensor]  # (C,) of each phase, all different
+    turned: int  # how many quarter turns make a class of their own: 1 or 4
+
+    @staticmethod
+    def of(recipe: FewShot, dataset: Dataset) -> "Characters":
+        x, y = (torch.cat([a, b]) for a, b in zip(dataset.train, dataset.test, strict=True))
+        if recipe.turns and (x.dim() != 4 or x.shape[2] != x.shape[3]):
+            raise ValueError(f"turns=True is for square images (N, C, H, H), got {tuple(x.shape)}")
+        rows = tuple((y == c).nonzero().flatten() for c in range(len(dataset.classes)))
+        need, turned = recipe.shots + recipe.queries, 4 if recipe.turns else 1
+        for name, own in zip(dataset.classes, rows, strict=True):
+            if len(own) < need:
+                raise ValueError(
+                    f"class {name} has {len(own)} samples, and {recipe.shots} shots with {recipe.queries} queries need "
+                    f"{need}; ask for fewer, or leave the class out"
+                )
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))
+        first = round(recipe.shares[0] * len(rows))
+        second = first + round(recipe.shares[1] * len(rows))
+        parts: dict[Phase, Tensor] = {
+            "train": order[:first], "validation": order[first:second], "test": order[second:]
+        }  # fmt: skip
+        for phase in ("train", "test"):
+            if len(parts[phase]) * turned < recipe.ways:
+                raise ValueError(
+                    f"{recipe.ways} ways need as many classes to meta-{phase} on; of {len(rows)} there are "
+                    f"{len(parts[phase]) * turned}; ask for fewer ways, or for other shares"
+                )
+        return Characters(recipe, x, rows, parts, turned)
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return tuple(self.x.shape[1:])
+
+    @property
+    def outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.recipe.ways
+
+    def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
+        it, known = self.recipe, self.classes[phase]
+        if len(known) * self.turned < it.ways:
+            raise ValueError(
+                f"there are {len(known) * self.turned} classes to meta-{phase} on, fewer than {it.ways} ways"
+            )
+        need, at, turns = it.shots + it.queries, [], []
+        for _ in range(count):
+            chosen = torch.randperm(len(known) * self.turned, generator=chance)[: it.ways]
+            turns.append((chosen % self.turned)[:, None].expand(it.ways, need))
+            for c in known[chosen // self.turned].tolist():
+                own = self.rows[c]
+                at.append(own[torch.randperm(len(own), generator=chance)[:need].to(own.device)])
+        x = pixels(self.x[torch.cat(at)])
+        x = _turned(x, torch.stack(turns).flatten().to(x.device)) if self.turned > 1 else x
+        x = x.view(count, it.ways, need, *self.shape)
+        y = torch.arange(it.ways, device=x.device)[None, :, None].expand(count, it.ways, need)
+        return Episodes(
+            x[:, :, : it.shots].flatten(1, 2), y[:, :, : it.shots].flatten(1),
+            x[:, :, it.shots :].flatten(1, 2), y[:, :, it.shots :].flatten(1),
+        )  # fmt: skip
+
+
+def _turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Images (N, C, H, H), each by (N,) quarter turns."""
+    every = torch.stack([x.rot90(k, (2, 3)) for k in range(4)])
+    return every[turns, torch.arange(len(x), device=x.device)]
+
+
+def _refuse_too_few(shots: int, queries: int) -> None:
+    if min(shots, queries) < 1:
+        raise ValueError(f"shots and queries must be at least 1, got {shots} and {queries}")
