@@ -112,7 +112,7 @@ def pgd(nets: dict[str, nn.Module], x: Tensor, y: Tensor) -> None:
     show("PGD-40, L-infinity, eps 0.1, 1,000 images", head, rows)
 
 
-def cw(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 200) -> None:
+def cw(nets: dict[str, nn.Module], x: Tensor, y: Tensor, count: int = 60) -> None:
     from foolbox.attacks import L2CarliniWagnerAttack
 
     x, y, rows = x[:count], y[:count], []

@@ -30,6 +30,7 @@ class Tasks(ABC):
 
     shape: tuple[int, ...]  # of one sample
     outputs: int  # of the model: classes, or values
+    phases: tuple[Phase, ...]  # that tasks can be drawn for
 
     @abstractmethod
     def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
@@ -72,6 +73,7 @@ class Waves(Tasks):
     device: torch.device
     shape = (1,)
     outputs = 1
+    phases = ("train", "validation", "test")  # all alike
 
     def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
         shots, queries, omega = self.recipe.shots, self.recipe.queries, self.recipe.omega
@@ -157,6 +159,10 @@ class Characters(Tasks):
     @property
     def outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.recipe.ways
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return tuple(phase for phase, known in self.classes.items() if len(known) * self.turned >= self.recipe.ways)
 
     def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
         it, known = self.recipe, self.classes[phase]
