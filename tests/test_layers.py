@@ -19,7 +19,7 @@ BELOW = {
 WITHIN = {  # folders inside strategies that know no strategy
     "models": ["notation"],
     "generators": ["notation", "streams", "strategies.rng", "strategies.finite"],
-    "meta": ["notation", "streams.episodes", "strategies.rng", "strategies.finite"],
+    "meta": ["notation", "streams.episodes", "strategies.rng", "strategies.finite", "strategies.nested"],
     "attacks": ["notation", "streams.poisoned", "strategies.rng", "strategies.finite", "strategies.models"],
 }
 HEAVY = {"ray", "mlflow", "avalanche", "torchvision", "matplotlib", "sklearn", "pandas", "scipy", "pyarrow"}

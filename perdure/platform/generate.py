@@ -18,7 +18,7 @@ from ..strategies.generators import judge
 from ..strategies.generators.base import Data, Generator, Progress
 from ..strategies.generators.names import GENERATORS, generator
 from ..strategies.generators.variational import Variational
-from ..strategies.loop import state_bytes
+from ..strategies.nested import state_bytes
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels

@@ -17,7 +17,8 @@ from . import avalanche_state
 from .base import OwnLoop
 from .finite import Diverged
 from .learner import Learner
-from .loop import Milestone, Plan, judged, state_bytes
+from .loop import Milestone, Plan, judged
+from .nested import state_bytes
 
 OWN = {"model", "optimizer", "criterion", "train_mb_size", "train_epochs", "eval_mb_size", "device", "plugins"}
 OWN |= {"evaluator", "eval_every", "peval_mode", "feature_extractor", "classifier", "kwargs", "base_kwargs", "self"}

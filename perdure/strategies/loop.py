@@ -15,6 +15,7 @@ from .base import OwnLoop, State, Strategy
 from .finite import Diverged
 from .fitness import Caution, caution
 from .learner import Learner
+from .nested import copied, state_bytes
 
 CHECK = 100  # steps between looks at the losses; each look waits for the device
 
@@ -113,7 +114,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
         if i not in stream.marks:
             if marked:
                 at = _after(learner, state, baseline, i)
-                yield Bookmark(i + 1, 0, at | {"optimizer": _copied(optimizer.state_dict())})
+                yield Bookmark(i + 1, 0, at | {"optimizer": copied(optimizer.state_dict())})
             continue
         accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
         extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
@@ -122,7 +123,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             hits = evaluate(learner, aims, strategy, state)
             extras["poison_success"] = sum(hits) / len(hits)
         if learner.keeps_optimizer:
-            after["optimizer"] = _copied(optimizer.state_dict())
+            after["optimizer"] = copied(optimizer.state_dict())
         else:
             optimizer = None
         spent = time.perf_counter() - started
@@ -177,7 +178,7 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
             _refuse_divergence(losses[: step + 1], learner, i, per_epoch)
         if marked and step < last - 1:
             at = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i}
-            within = {"step": step + 1, "optimizer": _copied(optimizer.state_dict()), "losses": losses.clone()}
+            within = {"step": step + 1, "optimizer": copied(optimizer.state_dict()), "losses": losses.clone()}
             yield Bookmark(i, step + 1, at | within)
     return losses, marked or asked
 
@@ -235,25 +236,3 @@ def judged(
     with learner.resting():
         hits = [torch.cat([right(b) for b in e.test.chunks(chunk)]).double().mean() for e in experiences]
     return tuple(torch.stack(hits).tolist())
-
-
-def _copied(value):
-    match value:
-        case Tensor():
-            return value.clone()
-        case dict():
-            return {k: _copied(v) for k, v in value.items()}
-        case list() | tuple():
-            return type(value)(map(_copied, value))
-    return value
-
-
-def state_bytes(state: State) -> int:
-    match state:
-        case Tensor():
-            return state.numel() * state.element_size()
-        case dict():
-            return sum(map(state_bytes, state.values()))
-        case list() | tuple():
-            return sum(map(state_bytes, state))
-    return 0

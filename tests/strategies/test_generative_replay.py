@@ -7,9 +7,10 @@ import torch
 
 from perdure.strategies.layers import parted
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn, state_bytes
+from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, spelled, strategy
 from perdure.strategies.names import optimizer as optimizers
+from perdure.strategies.nested import state_bytes
 from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
 from perdure.streams.experience import Batch

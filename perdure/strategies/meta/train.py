@@ -10,6 +10,7 @@ from torch.func import functional_call, vmap
 
 from ...streams.episodes import Episodes, Phase, Tasks
 from ..finite import Diverged
+from ..nested import copied
 from ..rng import Rng
 from .base import MetaLearner, Params, goes_together, task_loss, weights_of
 
@@ -83,7 +84,7 @@ def meta_learn(
             kept = {k: {n: v.detach().clone() for n, v in part.items()} for k, part in learned.items()}
             drawn = tasks.draw(plan.judged, rng.fold("meta", "validation")["tasks"], _judging(tasks))
             judged = judge(learner, model, of, kept, drawn, sorted({0, learner.steps}))
-            at = {"learned": kept, "optimizer": _copied(outer.state_dict()), "iteration": i + 1}
+            at = {"learned": kept, "optimizer": copied(outer.state_dict()), "iteration": i + 1}
             means = {name: [v.mean().item() for v in values] for name, values in judged.items()}
             yield MetaMilestone(i + 1, torch.stack(losses).mean().item(), diverged, means, at)
             losses, diverged = [], 0
@@ -121,14 +122,3 @@ def judge(
 def _judging(tasks: Tasks) -> Phase:
     """The phase whose tasks a milestone is judged by: never that of the final test."""
     return "validation" if "validation" in tasks.phases else "train"
-
-
-def _copied(value: Any) -> Any:
-    match value:
-        case Tensor():
-            return value.clone()
-        case dict():
-            return {k: _copied(v) for k, v in value.items()}
-        case list() | tuple():
-            return type(value)(map(_copied, value))
-    return value
