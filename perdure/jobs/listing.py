@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from ..notation import signature
 from ..strategies.attacks.names import ATTACKS, THREATS
 from ..strategies.generators.names import GENERATORS
+from ..strategies.meta.names import META_LEARNERS
 from ..strategies.names import MODELS, OPTIMIZERS, STRATEGIES
-from ..streams.names import DATASETS, STREAMS
+from ..streams.names import DATASETS, EPISODES, STREAMS
 
 GROUPS = {
     "streams": STREAMS,
@@ -18,6 +19,8 @@ GROUPS = {
     "generators": GENERATORS,
     "attacks": ATTACKS,
     "threat models": THREATS,
+    "episodes": EPISODES,
+    "meta-learners": META_LEARNERS,
     "models": MODELS,
     "optimizers": OPTIMIZERS,
 }

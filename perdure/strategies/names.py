@@ -21,7 +21,9 @@ from .heterogeneous_dropout import HeterogeneousDropout
 from .icarl import ICaRL
 from .interference import Interference
 from .mas import MAS
+from .models.conv4 import Conv4
 from .models.convnet import ConvNet
+from .models.mixed import Mixed
 from .models.mlp import MLP
 from .models.resnet import ResNet18
 from .models.standardized import Standardized
@@ -61,7 +63,14 @@ STRATEGIES: dict[str, type] = {
     "interference": Interference,
     "avalanche": AvalancheStrategy,
 }
-MODELS: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNet18, "standardized": Standardized}
+MODELS: dict[str, type] = {
+    "mlp": MLP,
+    "convnet": ConvNet,
+    "conv4": Conv4,
+    "resnet18": ResNet18,
+    "standardized": Standardized,
+    "mixed": Mixed,
+}
 OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 

@@ -30,6 +30,7 @@ class Tasks(ABC):
 
     shape: tuple[int, ...]  # of one sample
     outputs: int  # of the model: classes, or values
+    classes: int | None  # that tasks tell apart; None where they ask for values
     phases: tuple[Phase, ...]  # that tasks can be drawn for
 
     @abstractmethod
@@ -73,6 +74,7 @@ class Waves(Tasks):
     device: torch.device
     shape = (1,)
     outputs = 1
+    classes = None
     phases = ("train", "validation", "test")  # all alike
 
     def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
@@ -122,7 +124,7 @@ class Characters(Tasks):
     recipe: FewShot
     x: Tensor  # (N, ...) as stored
     rows: tuple[Tensor, ...]  # of every class, (n,) rows of x
-    classes: dict[Phase, Tensor]  # (C,) of each phase, all different
+    dealt: dict[Phase, Tensor]  # (C,) classes of each phase, all different
     turned: int  # how many quarter turns make a class of their own: 1 or 4
 
     @staticmethod
@@ -161,11 +163,15 @@ class Characters(Tasks):
         return self.recipe.ways
 
     @property
+    def classes(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.recipe.ways
+
+    @property
     def phases(self) -> tuple[Phase, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return tuple(phase for phase, known in self.classes.items() if len(known) * self.turned >= self.recipe.ways)
+        return tuple(phase for phase, known in self.dealt.items() if len(known) * self.turned >= self.recipe.ways)
 
     def draw(self, count: int, chance: torch.Generator, phase: Phase = "train") -> Episodes:
-        it, known = self.recipe, self.classes[phase]
+        it, known = self.recipe, self.dealt[phase]
         if len(known) * self.turned < it.ways:
             raise ValueError(
                 f"there are {len(known) * self.turned} classes to meta-{phase} on, fewer than {it.ways} ways"

@@ -10,6 +10,7 @@ from .cleansed import Cleansed
 from .crafted import Collided, Matched
 from .digits import Digits
 from .drifting import Drifting
+from .episodes import EpisodeRecipe, FewShot, Sinusoid
 from .images import Images
 from .imbalanced import Imbalanced, LongTailed
 from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
@@ -62,6 +63,7 @@ DATASETS: dict[str, type] = {
     "rolls": Rolls,
     "avalanche_data": AvalancheData,
 }
+EPISODES: dict[str, type] = {"sinusoid": Sinusoid, "few_shot": FewShot}
 
 
 def stream_recipe(text: str) -> Recipe:
@@ -73,4 +75,12 @@ def stream_recipe(text: str) -> Recipe:
     recipe = read(text, STREAMS | DATASETS)
     if not isinstance(recipe, Recipe):
         raise NotationError(f"expected a stream such as split(digits); known: {', '.join(STREAMS)}", text.strip(), 0)
+    return recipe
+
+
+def episode_recipe(text: str) -> EpisodeRecipe:
+    """The recipe that `text` spells, as `few_shot(strokes, ways=5, shots=1)`. Raises NotationError."""
+    recipe = read(text, EPISODES | DATASETS)
+    if not isinstance(recipe, EpisodeRecipe):
+        raise NotationError(f"expected episodes such as sinusoid; known: {', '.join(EPISODES)}", text.strip(), 0)
     return recipe

@@ -1,7 +1,7 @@
 """A meta-learner is frozen hyperparameters plus pure functions over what it has learned."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,19 +11,45 @@ from torch.func import functional_call, vmap
 from ...streams.episodes import Episodes
 
 Params = dict[str, Tensor]
-Loss = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]  # of weights, on x (n, ...) and y (n, ...): ()
-
 # layers whose gradients of gradients vmap gets wrong where they have weights (pytorch/functorch issue 534)
 WRONG_TOGETHER = (nn.modules.batchnorm._NormBase, nn.LayerNorm)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskLoss:
+    """The loss of a model under any weights, on x (n, ...) against y (n, ...): ()."""
+
+    outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor]  # of weights, on x (n, ...): (n, ...)
+    of: Callable[[Tensor, Tensor], Tensor]  # outputs against y
+    classes: int | None = None  # that y tell apart; None where they are values
+    together: bool = True  # whether tasks are learned together, by vmap, or one after the other
+
+    def __call__(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return self.of(self.outputs(weights, x), y)
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
     """What T tasks say: a gradient for the outer optimizer, and how every task went."""
 
-    gradient: dict[str, Params]  # of everything that is learned, the mean over the tasks that went well
+    total: dict[str, Params]  # gradients of everything that is learned, the sum over the tasks that went well
     losses: Tensor  # (T,) on the queries, after adapting
-    finite: Tensor  # (T,) bool: the others are left out of the mean
+    finite: Tensor  # (T,) bool: the others are left out of the sum
+
+    @property
+    def gradient(self) -> dict[str, Params]:
+        """The mean over the tasks that went well; 0 where there is none."""
+        count = self.finite.sum().clamp(min=1)
+        return {k: {n: g / count for n, g in part.items()} for k, part in self.total.items()}
+
+    @staticmethod
+    def joined(parts: Sequence["Told"]) -> "Told":
+        """What the parts of a meta-batch say together, added up in their order."""
+        total = parts[0].total
+        for one in parts[1:]:
+            total = {k: {n: g + one.total[k][n] for n, g in part.items()} for k, part in total.items()}
+        losses, finite = (torch.cat([getattr(one, name) for one in parts]) for name in ("losses", "finite"))
+        return Told(total, losses, finite)
 
 
 class MetaLearner(ABC):
@@ -32,24 +58,45 @@ class MetaLearner(ABC):
     lr: float
     steps: int
 
-    def init(self, weights: Params) -> dict[str, Params]:
-        """What is learned, before any of it is: the model's weights to start from, and whatever else."""
+    def init(self, weights: Params, chance: torch.Generator) -> dict[str, Params]:
+        """What is learned, before any of it is: the model's weights to start from, and whatever else.
+
+        Raises ValueError where it cannot learn such weights.
+        """
         return {"weights": weights}
 
+    def width(self, outputs: int, classes: int | None) -> int:
+        """How many outputs the model must have, for tasks that ask for `outputs`. Raises ValueError."""
+        return outputs
+
     @abstractmethod
-    def adapted(self, loss: Loss, learned: dict[str, Params], x: Tensor, y: Tensor, steps: int | None = None) -> Params:
+    def adapted(
+        self, loss: TaskLoss, learned: dict[str, Params], x: Tensor, y: Tensor, steps: int | None = None
+    ) -> Params:
         """The weights for one task, after `steps` steps on its support x (K, ...) and y (K, ...)."""
 
+    def answers(
+        self,
+        loss: TaskLoss,
+        learned: dict[str, Params],
+        x: Tensor,
+        y: Tensor,
+        queries: Tensor,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Outputs on the queries (Q, ...) of one task, whose support is x (K, ...) and y (K, ...)."""
+        return loss.outputs(self.adapted(loss, learned, x, y, steps), queries)
+
     @abstractmethod
-    def told(self, loss: Loss, learned: dict[str, Params], task: Episodes) -> tuple[dict[str, Params], Tensor]:
+    def told(self, loss: TaskLoss, learned: dict[str, Params], task: Episodes) -> tuple[dict[str, Params], Tensor]:
         """The gradient of one task (tensors without T), and its loss on the queries, ()."""
 
-    def gradient(self, loss: Loss, learned: dict[str, Params], tasks: Episodes, together: bool = True) -> Told:
-        """The mean gradient of T tasks. together: by vmap; or one after the other, which comes to the same.
+    def gradient(self, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes) -> Told:
+        """The gradients of T tasks, together or one after the other, which comes to the same.
 
-        Tasks whose loss or gradient is not finite are left out, and told of; where none is left the gradient is 0.
+        Tasks whose loss or gradient is not finite are left out, and told of.
         """
-        if together:
+        if loss.together:
             parts, losses = vmap(lambda *task: self.told(loss, learned, Episodes._make(task)), randomness="different")(
                 *tasks
             )
@@ -60,13 +107,13 @@ class MetaLearner(ABC):
         finite = losses.isfinite()
         for part in parts.values():
             for each in part.values():
-                finite = finite & each.flatten(1).isfinite().all(1)
-        return Told({k: {n: _mean(g, finite) for n, g in v.items()} for k, v in parts.items()}, losses.detach(), finite)
+                finite = finite & each.reshape(len(each), -1).isfinite().all(1)
+        return Told({k: {n: _sum(g, finite) for n, g in v.items()} for k, v in parts.items()}, losses.detach(), finite)
 
 
-def task_loss(model: nn.Module, of: Callable[[Tensor, Tensor], Tensor]) -> Loss:
-    """The loss of a model's outputs (n, ...) against y under any weights, as task_loss(net, F.cross_entropy)."""
-    return lambda weights, x, y: of(functional_call(model, dict(weights), (x,)), y)
+def task_loss(model: nn.Module, of: Callable[[Tensor, Tensor], Tensor], classes: int | None = None) -> TaskLoss:
+    """The loss of a model's outputs (n, ...) against y, as task_loss(net, F.cross_entropy, 5)."""
+    return TaskLoss(lambda weights, x: functional_call(model, dict(weights), (x,)), of, classes, goes_together(model))
 
 
 def weights_of(model: nn.Module) -> Params:
@@ -81,13 +128,20 @@ def weights_of(model: nn.Module) -> Params:
 
 
 def goes_together(model: nn.Module) -> bool:
-    """Whether vmap over tasks gets this model's gradients of gradients right: not where a normalisation has weights,
-    which are then to be learned one task after the other.
+    """Whether tasks are learned together, by vmap, rather than one after the other.
+
+    Not where that is slower: on a CPU, convolutions whose weights differ from task to task (`benchmarks/meta.py`). A
+    rule rather than a stopwatch, for the two ways round differently and a run must come out the same every time.
     """
+    slow = any(isinstance(m, nn.modules.conv._ConvNd) and m.weight.device.type == "cpu" for m in model.modules())
+    return exact_together(model) and not slow
+
+
+def exact_together(model: nn.Module) -> bool:
+    """Whether vmap gets a model's gradients of gradients right: not where a normalisation has weights."""
     return not any(isinstance(m, WRONG_TOGETHER) and m.weight is not None for m in model.modules())
 
 
-def _mean(each: Tensor, finite: Tensor) -> Tensor:
+def _sum(each: Tensor, finite: Tensor) -> Tensor:
     """Over the finite of T, of (T, ...); zeros where there is none."""
-    wide = finite.view(-1, *[1] * (each.dim() - 1))
-    return torch.where(wide, each, 0.0).sum(0) / finite.sum().clamp(min=1)
+    return torch.where(finite.view(-1, *[1] * (each.dim() - 1)), each, 0.0).sum(0)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.func import grad, grad_and_value
 
 from .base import MetaLearner, Params
@@ -27,20 +28,20 @@ class MAML(MetaLearner):
             raise ValueError(f"order must be 1 or 2, got {self.order}")
 
     def adapted(self, loss, learned, x, y, steps=None):
-        weights, rates = dict(learned["weights"]), learned.get("rates")
+        weights = dict(learned["weights"])
         names = self.moves(weights)
-        for _ in range(self.steps if steps is None else steps):
+        for step in range(self.steps if steps is None else steps):
             rest = {k: v for k, v in weights.items() if k not in names}
             own = {k: weights[k] for k in names}
             slope = grad(lambda p, rest=rest: loss({**rest, **p}, x, y))(own)
             if self.order == 1:
                 slope = {k: g.detach() for k, g in slope.items()}
-            weights |= {k: v - (self.lr if rates is None else rates[k]) * slope[k] for k, v in own.items()}
+            weights |= {k: v - self.rate(learned, k, step) * slope[k] for k, v in own.items()}
         return weights
 
     def told(self, loss, learned, task):
         def after(learned):
-            return loss(self.adapted(loss, learned, task.support_x, task.support_y), task.query_x, task.query_y)
+            return loss.of(self.answers(loss, learned, task.support_x, task.support_y, task.query_x), task.query_y)
 
         return grad_and_value(after)(learned)
 
@@ -48,22 +49,45 @@ class MAML(MetaLearner):
         """The weights that a task moves."""
         return tuple(weights)
 
+    def rate(self, learned: dict[str, Params], name: str, step: int) -> float | Tensor:
+        """What the slope of the weight `name` is multiplied by, at a step."""
+        return self.lr
+
 
 @dataclass(frozen=True)
 class ANIL(MAML):
     """MAML whose tasks move the last layer alone (Raghu et al. 2020, arXiv:1909.09157)."""
 
     def moves(self, weights):
-        last = list(weights)[-1].rpartition(".")[0]
-        return tuple(k for k in weights if k.rpartition(".")[0] == last)
+        last = _layer(list(weights)[-1])
+        return tuple(k for k in weights if _layer(k) == last)
 
 
 @dataclass(frozen=True)
 class MetaSGD(MAML):
     """MAML that learns the rate of every weight too, sign and all, from lr on (Li et al. 2017, arXiv:1707.09835)."""
 
-    def init(self, weights):
+    def init(self, weights, chance):
         return {"weights": weights, "rates": {k: torch.full_like(v, self.lr) for k, v in weights.items()}}
+
+    def rate(self, learned, name, step):
+        return learned["rates"][name]
+
+
+@dataclass(frozen=True)
+class ScheduledMAML(MAML):
+    """MAML that learns a rate for every layer at every step, from lr on: MAML++'s schedule (Antoniou et al. 2019,
+    arXiv:1810.09502, "LSLR"). Steps beyond those it was learned for go on at the last one's rate.
+    """
+
+    steps: int = 5
+
+    def init(self, weights, chance):
+        layers = dict.fromkeys(_layer(k) for k in weights)
+        return {"weights": weights, "rates": {n: _like(weights, self.steps).fill_(self.lr) for n in layers}}
+
+    def rate(self, learned, name, step):
+        return learned["rates"][_layer(name)][min(step, self.steps - 1)]
 
 
 @dataclass(frozen=True)
@@ -93,3 +117,12 @@ class Reptile(MetaLearner):
 def refuse_no_steps(lr: float, steps: int) -> None:
     if lr <= 0 or steps < 1:
         raise ValueError(f"expected lr > 0 and a step at least, got {lr} and {steps}")
+
+
+def _layer(name: str) -> str:
+    """That a weight belongs to, as "3" of "3.weight"."""
+    return name.rpartition(".")[0]
+
+
+def _like(weights: Params, *shape: int) -> Tensor:
+    return next(iter(weights.values())).new_empty(shape)

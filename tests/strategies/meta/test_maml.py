@@ -1,12 +1,14 @@
 """Meta-gradients against finite differences in float64, plain loops and each other."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from perdure.strategies.meta.base import goes_together, task_loss, weights_of
-from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile
+from perdure.strategies.meta.base import exact_together, goes_together, task_loss, weights_of
+from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile, ScheduledMAML
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid
 from perdure.streams.places import Places
 from perdure.streams.strokes import Strokes
@@ -49,11 +51,13 @@ def mean_loss(learner, loss, learned, tasks):
     total = 0.0
     for sx, sy, qx, qy in zip(*tasks, strict=True):
         weights = dict(learned["weights"])
-        for _ in range(learner.steps):
+        for step in range(learner.steps):
             names = learner.moves(weights)
             slopes = torch.autograd.grad(loss(weights, sx, sy), [weights[k] for k in names], create_graph=True)
             for k, g in zip(names, slopes, strict=True):
-                weights[k] = weights[k] - (learned["rates"][k] if "rates" in learned else learner.lr) * g
+                rates = learned.get("rates", {})
+                rate = rates[k] if k in rates else rates[k.rpartition(".")[0]][step] if rates else learner.lr
+                weights[k] = weights[k] - rate * g
         total = total + loss(weights, qx, qy)
     return total / len(tasks.support_x)
 
@@ -73,10 +77,12 @@ def differences(function, learned, per_part=6, step=1e-4):
                 yield part, name, place, (8 * (ends[0] - ends[1]) - (ends[2] - ends[3])) / (12 * step)
 
 
-@pytest.mark.parametrize("learner", [MAML(0.1), MAML(0.05, 4), ANIL(0.1, 3), MetaSGD(0.05, 2)], ids=repr)
+@pytest.mark.parametrize(
+    "learner", [MAML(0.1), MAML(0.05, 4), ANIL(0.1, 3), MetaSGD(0.05, 2), ScheduledMAML(0.05, 3)], ids=repr
+)
 def test_the_gradient_is_that_of_finite_differences(learner, waves):
     loss, weights, tasks = waves
-    learned = learner.init(weights)
+    learned = learner.init(weights, chance())
     told = learner.gradient(loss, learned, tasks)
     for part, name, place, slope in differences(lambda at: mean_loss(learner, loss, at, tasks), learned):
         assert told.gradient[part][name].view(-1)[place].item() == pytest.approx(slope, abs=1e-7, rel=1e-6)
@@ -88,9 +94,9 @@ def test_normalisation_is_exact_where_it_is_said_to_be(kind):
     net = network(kind)
     loss, learner = task_loss(net, F.cross_entropy), MAML(0.5, 2)
     tasks = double(FewShot(Strokes(12, 8), 3, 2, 2, shares=(0.5, 0.2, 0.3)).tasks(Places()).draw(3, chance()))
-    learned, together = learner.init(weights_of(net)), goes_together(net)
-    assert together == (kind in ("none", "group", "batch without weights"))
-    told = learner.gradient(loss, learned, tasks, together)
+    learned, together = learner.init(weights_of(net), chance()), exact_together(net)
+    assert together == (kind in ("none", "group", "batch without weights")) and not goes_together(net)
+    told = learner.gradient(replace(loss, together=together), learned, tasks)
     for part, name, place, slope in differences(lambda at: mean_loss(learner, loss, at, tasks), learned, 3):
         assert told.gradient[part][name].view(-1)[place].item() == pytest.approx(slope, abs=1e-8, rel=1e-6)
 
@@ -98,8 +104,8 @@ def test_normalisation_is_exact_where_it_is_said_to_be(kind):
 def test_together_is_one_after_the_other(waves):
     loss, weights, tasks = waves
     for learner in (MAML(0.05, 3), MAML(0.05, 3, 1), ANIL(0.1, 2), MetaSGD(0.05, 2), Reptile(0.05, 4)):
-        learned = learner.init(weights)
-        one, two = (learner.gradient(loss, learned, tasks, together) for together in (True, False))
+        learned = learner.init(weights, chance())
+        one, two = (learner.gradient(replace(loss, together=how), learned, tasks) for how in (True, False))
         assert torch.allclose(one.losses, two.losses, rtol=1e-10)
         for part, own in one.gradient.items():
             assert all(torch.allclose(g, two.gradient[part][k], rtol=1e-9, atol=1e-13) for k, g in own.items())
@@ -128,7 +134,7 @@ def test_anil_moves_the_head_alone_and_learns_the_body(waves):
 
 def test_meta_sgd_at_equal_rates_is_maml(waves):
     loss, weights, tasks = waves
-    one, two = (L(0.05, 2).gradient(loss, L(0.05, 2).init(weights), tasks) for L in (MAML, MetaSGD))
+    one, two = (L(0.05, 2).gradient(loss, L(0.05, 2).init(weights, chance()), tasks) for L in (MAML, MetaSGD))
     assert all(torch.allclose(g, two.gradient["weights"][k]) for k, g in one.gradient["weights"].items())
     assert set(two.gradient) == {"weights", "rates"}
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from perdure.strategies.finite import Diverged
-from perdure.strategies.meta.base import weights_of
+from perdure.strategies.meta.base import task_loss, weights_of
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile
-from perdure.strategies.meta.train import MetaPlan, judge, meta_learn
+from perdure.strategies.meta.train import MetaBookmark, MetaPlan, judge, meta_learn, never, one_part
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
 from perdure.streams.episodes import FewShot, Sinusoid
@@ -25,9 +25,12 @@ def same(one, two):
     return all(torch.equal(v, two[k][n]) for k, part in one.items() for n, v in part.items())
 
 
-def learned_by(learner, plan, optimizer=None, checkpoint=None, of=F.mse_loss):
+def learned_by(learner, plan, optimizer=None, checkpoint=None, of=F.mse_loss, due=never, share=None):
     tasks = Sinusoid(10).tasks(Places())
-    return meta_learn(tasks, net(), of, learner, optimizer or Adam(1e-3), plan, Rng(0), checkpoint)
+    model = net()
+    return meta_learn(
+        tasks, model, task_loss(model, of), learner, optimizer or Adam(1e-3), plan, Rng(0), checkpoint, due, share
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,8 @@ def test_adapting_takes_most_of_the_loss_off(learner, optimizer, below):
     *_, last = learned_by(learner, MetaPlan(1000, 10, 500), optimizer)
     before, after = last.judged["loss"]
     model, tasks = net(), Sinusoid(10).tasks(Places()).draw(200, torch.Generator().manual_seed(1))
-    start = judge(MAML(learner.lr), model, F.mse_loss, {"weights": weights_of(model)}, tasks, [learner.steps])
+    loss, weights = task_loss(model, F.mse_loss), weights_of(model)
+    start = judge(MAML(learner.lr), loss, {"weights": weights}, tasks, [learner.steps], Rng(1))
     assert after < below * before and after < below * start["loss"][0].mean() and last.diverged == 0
 
 
@@ -61,6 +65,38 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(learner, tmp_path):
     assert not same(whole[0].checkpoint["learned"], whole[1].checkpoint["learned"])
 
 
+def test_a_bookmark_between_milestones_changes_nothing_and_is_gone_on_from(tmp_path):
+    plan, calls = MetaPlan(12, 4, 6, 20), iter(range(100))
+    whole = list(learned_by(MAML(0.01), plan))
+    marked = list(learned_by(MAML(0.01), plan, due=lambda: next(calls) % 2 == 1))
+    marks = [m for m in marked if isinstance(m, MetaBookmark)]
+    assert [m.iteration for m in marks] == [2, 4, 7, 9, 11]
+    for mark, left in ((marks[1], 2), (marks[3], 1)):
+        torch.save(mark.checkpoint, tmp_path / "state.pt")
+        rest = list(learned_by(MAML(0.01), plan, checkpoint=torch.load(tmp_path / "state.pt", weights_only=True)))
+        assert len(rest) == left and (rest[0].loss, rest[0].judged) == (whole[-left].loss, whole[-left].judged)
+        assert same(rest[-1].checkpoint["learned"], whole[-1].checkpoint["learned"])
+
+
+def test_whoever_reckons_the_parts_the_bits_are_the_same():
+    model, learner = net(), MAML(0.01)
+
+    def backwards(learned, parts, rng):
+        loss = task_loss(model, F.mse_loss)
+        told = [one_part(learner, loss, learned, parts[n], rng, n) for n in reversed(range(len(parts)))]
+        return told[::-1]
+
+    plan = MetaPlan(10, 5, 10, 20, parts=3)
+    (one,), (two,), (whole,) = (
+        learned_by(learner, p, share=s) for p, s in ((plan, None), (plan, backwards), (MetaPlan(10, 5, 10, 20), None))
+    )
+    assert same(one.checkpoint["learned"], two.checkpoint["learned"])
+    for k, v in whole.checkpoint["learned"]["weights"].items():
+        assert torch.allclose(one.checkpoint["learned"]["weights"][k], v, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="4 tasks do not fall into 5 parts"):
+        MetaPlan(10, 4, parts=5)
+
+
 def test_few_shots_of_unknown_characters_are_told_apart():
     tasks = FewShot(Strokes(60, 20), ways=5, shots=5, queries=5).tasks(Places())
     torch.manual_seed(0)
@@ -69,9 +105,10 @@ def test_few_shots_of_unknown_characters_are_told_apart():
         nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 49, 5),
     )  # fmt: skip
     learner = MAML(0.1, 2, 1)
-    *_, last = meta_learn(tasks, model, F.cross_entropy, learner, Adam(2e-3), MetaPlan(150, 4, 150, 40), Rng(0))
+    loss = task_loss(model, F.cross_entropy, 5)
+    *_, last = meta_learn(tasks, model, loss, learner, Adam(2e-3), MetaPlan(150, 4, 150, 40), Rng(0))
     drawn = tasks.draw(50, torch.Generator().manual_seed(5), "test")
-    told = judge(learner, model, F.cross_entropy, last.checkpoint["learned"], drawn, [0, 2])
+    told = judge(learner, loss, last.checkpoint["learned"], drawn, [0, 2], Rng(1))
     accuracy = [a.mean().item() for a in told["accuracy"]]
     assert accuracy[0] < 0.35 and accuracy[1] > 0.75 and last.judged["accuracy"][1] > 0.75
 
@@ -79,7 +116,8 @@ def test_few_shots_of_unknown_characters_are_told_apart():
 def test_the_model_that_is_given_stays_as_it_was():
     model = net()
     before = weights_of(model)
-    list(meta_learn(Sinusoid().tasks(Places()), model, F.mse_loss, MAML(), Adam(), MetaPlan(3, 2, 3, 5), Rng(0)))
+    loss = task_loss(model, F.mse_loss)
+    list(meta_learn(Sinusoid().tasks(Places()), model, loss, MAML(), Adam(), MetaPlan(3, 2, 3, 5), Rng(0)))
     assert all(torch.equal(before[k], v) for k, v in model.named_parameters())
 
 
@@ -88,7 +126,7 @@ def test_where_every_task_diverges_the_inner_rate_is_named():
         list(learned_by(MAML(50.0, 40), MetaPlan(10, 4, 5)))
 
 
-@pytest.mark.parametrize("name", ["iterations", "batch", "every", "judged"])
+@pytest.mark.parametrize("name", ["iterations", "batch", "every", "judged", "parts"])
 def test_plans_of_nothing_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         MetaPlan(**{name: 0})
