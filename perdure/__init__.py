@@ -4,16 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .platform.api import compare, resume
+    from .platform.api import compare, meta, resume
     from .strategies.attacks.evaluate import attack
     from .strategies.names import register
 
-__all__ = ["__version__", "attack", "compare", "register", "resume"]
+__all__ = ["__version__", "attack", "compare", "meta", "register", "resume"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "attack": ".strategies.attacks.evaluate",
     "compare": ".platform.api",
+    "meta": ".platform.api",
     "register": ".strategies.names",
     "resume": ".platform.api",
 }

@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # How a line that needs a cluster, a GPU, data that nobody has here or many minutes is brought to this machine: what it
 # says is kept, of how much and where only as much as fits.
 SMALLER = ["--steps", "2", "--here", "--no-tracking"]
+FEWER = ["--iterations", "2", "--tested", "10", "--judged", "10", "--here", "--no-tracking"]
 
 
 def shell_lines():
@@ -48,6 +49,7 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "data.npz", x=rng.random((80, 5), dtype=np.float32), y=np.arange(80) % 4)
     rows = [f"{n % 7},{n % 5},{'up' if n % 3 else 'down'},{n % 2}" for n in range(60)]
     (tmp_path / "log.csv").write_text("\n".join(["heat,load,state,month", *rows]))
+    (tmp_path / "task.csv").write_text("\n".join(f"{n},{'' if n > 3 else n % 2}" for n in range(6)))
     mnist(tmp_path / "mnist" / "MNIST" / "raw")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -58,12 +60,14 @@ def fitted(words: list[str]) -> list[str]:
     """`words` as this machine can run them in a moment."""
     dropped = ("--address", "--home", "--tracking-uri", "--device", "--gpus-per-run", "--seeds")
     kept = [w for w, before in zip(words, ["", *words], strict=False) if w not in dropped and before not in dropped]
+    if words[0] == "meta":
+        return [*kept, *FEWER, *([] if "--model" in words else ["--model", "mlp(8)"])]
     return [*kept, *SMALLER, *(["--seeds", "1"] if words[0] == "compare" else [])]
 
 
 @pytest.mark.parametrize("words", list(shell_lines()))
 def test_a_line_of_the_docs_runs(words, folder):
-    if words[0] in ("run", "compare"):
+    if words[0] in ("run", "compare", "meta"):
         words = fitted(words)
     elif words[0] in ("resume", "ui"):  # they are run in jobs/test_main; here it is their words that must be right
         words = [*words, "--help"]
@@ -71,6 +75,10 @@ def test_a_line_of_the_docs_runs(words, folder):
         CliRunner().invoke(main.app, ["run", "naive", "--model", "convnet(8)", *SMALLER])
         (made,) = (folder / "perdure-runs" / "runs").iterdir()
         words = [*(made.name if w == "5f2c" else w for w in words), "--samples", "20"]
+    elif words[0] == "adapt":
+        CliRunner().invoke(main.app, ["meta", *FEWER])
+        (made,) = (folder / "perdure-runs" / "runs").iterdir()
+        words = [made.name if w == "7a1b" else w for w in words]
     told = CliRunner().invoke(main.app, words)
     assert told.exit_code == 0, told.output
 

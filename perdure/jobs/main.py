@@ -58,7 +58,31 @@ Examples:
     perdure generate "gan(64)" --on "images('photos', size=32)" --seed 3
 """
 
+META = """Learn what to start from, so that a few steps on a few samples of a new task are enough.
 
+Typed again, it goes on where it was stopped.
+
+Examples:
+
+    perdure meta
+
+    perdure meta "maml(lr=0.01, steps=5)" reptile --on "sinusoid(shots=10)" --iterations 60000 --seeds 3
+
+    perdure meta "maml(0.4, 5)" protonets --on "few_shot(strokes, 5, 5)" --batch 4 --iterations 1000
+
+    perdure meta "maml(0.4, 5)" --on "few_shot(strokes, 5, 1)" --batch 4 --workers 2
+"""
+ADAPT = """Adapt a finished meta-learner to one new task, and answer what the task asks.
+
+A task is a CSV file, whose last column holds the answers and is empty where one is asked for; an .npz file with arrays
+x, y and queries; or a folder of images: its folders are classes, its other images are asked for.
+
+Examples:
+
+    perdure adapt 7a1b --data task.csv
+
+    perdure adapt 7a1b --data task.csv --steps 10 --json
+"""
 ATTACK = """Attack a finished run: what is left of its accuracy, at what cost, with pictures.
 
 Examples:
@@ -138,6 +162,48 @@ def run(
     _made([arguments.pop("strategy")], [arguments.pop("seed")], **arguments)
 
 
+@app.command(cls=Recipe, help=META)
+def meta(
+    learners: o.Learners = None,
+    on: o.Episodes = "sinusoid",
+    seeds: o.Seeds = "1",
+    model: o.MetaModel = None,
+    optimizer: o.Optimizer = "adam",
+    iterations: o.Iterations = 10_000,
+    batch: o.Batch = 25,
+    every: o.Every = None,
+    judged: o.Judged = 200,
+    parts: o.Parts = None,
+    tested: o.Tested = 600,
+    adapted: o.Adapted = "0,1,5,10",
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    plugin: o.Plugins = None,
+    save_every: o.SaveEvery = 60.0,
+    here: o.Here = False,
+    workers: o.Workers = 1,
+    slots: o.Slots = None,
+    gpus_per_run: o.GpusPerRun = 0.0,
+    address: o.Address = None,
+    silence: o.Silence = 300.0,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
+    again: o.Again = False,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    from ..platform import api
+
+    arguments = locals()
+    for name in ("api", "recipe", "json", "plugin"):
+        del arguments[name]
+    arguments |= {"seeds": o.seeds(seeds), "adapted": o.numbers(adapted), "plugins": tuple(plugin or ())}
+    arguments |= {"learners": learners or ["maml"], "here": here or workers > 1}
+    _conducted(lambda watch: api.meta(watch=watch, **arguments), json)
+
+
 @app.command(cls=Recipe, help=GENERATE)
 def generate(
     generator: Annotated[str, Argument(help="A generator, as 'vae(32)' or 'diffusion(depth=2)'.")] = "vae",
@@ -193,6 +259,28 @@ def attack(
     _cautioning()
     made = _refusing(lambda: attacking(_console(stderr=True), run, attacks, threat, **arguments))
     print(show.damage_json(made)) if json else show.damage(made, _console())
+
+
+@app.command(cls=Recipe, help=ADAPT)
+def adapt(
+    run: Annotated[str, Argument(metavar="RUN", help="Id of a finished run of perdure meta, or its beginning.")],
+    data: Annotated[str, Option(help="The task: a CSV or .npz file, or a folder of images.")],
+    steps: Annotated[int | None, Option(help="On the samples that have an answer.", min=0)] = None,
+    home: o.Home = "perdure-runs",
+    plugin: o.Plugins = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    from ..platform import adapt as adapting
+    from ..platform import plugins
+    from . import show
+
+    def told() -> None:
+        plugins.load(plugin or [])
+        made = adapting.adapt(run, data, steps, home)
+        print(show.answers_json(made)) if json else show.answers(made, _console())
+
+    _refusing(told)
 
 
 @app.command(cls=Recipe)
@@ -300,10 +388,7 @@ def _conducted(make: Callable[[Any], Any], json: bool) -> None:
 
     _cautioning()
     comparison = _refusing(lambda: make(lambda command: watch(command, _console(stderr=True))))
-    if json:
-        print(show.comparison_json(comparison))
-    else:
-        show.comparison(comparison, _console())
+    print(show.comparison_json(comparison)) if json else show.comparison(comparison, _console())
     sys.exit(130 if comparison.stopped else 1 if comparison.failed else 0)
 
 

@@ -16,6 +16,14 @@ def seeds(text: str) -> list[int]:
         raise BadParameter(f"expected a number of seeds, as 5, or seeds, as 3,5,8, got {text!r}") from None
 
 
+def numbers(text: str) -> list[int]:
+    """`0,1,5` as whole numbers."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise BadParameter(f"expected whole numbers, as 0,1,5, got {text!r}") from None
+
+
 def _slots(value: int | None) -> int | None:
     if value is not None and value < 1:
         raise BadParameter(f"expected 1 or more, got {value}")
@@ -48,6 +56,27 @@ Attacks = Annotated[
 ]
 AttackSamples = Annotated[int, Option(help="Test samples of each experience to attack.", min=1, rich_help_panel=WHAT)]
 
+Learners = Annotated[
+    list[str] | None, Argument(help="Meta-learners, as 'maml(lr=0.01, steps=5)'.", show_default="maml")
+]
+Episodes = Annotated[str, Option("--on", help="Episodes, as 'few_shot(strokes, 5, 1)'.", rich_help_panel=WHAT)]
+MetaModel = Annotated[
+    str | None,
+    Option("--model", help="As 'mlp(40, 40)'.", show_default="mlp(40, 40) or conv4(32)", rich_help_panel=WHAT),
+]
+Iterations = Annotated[int, Option(help="Of the outer optimizer.", min=1, rich_help_panel=WHAT)]
+Batch = Annotated[int, Option(help="Tasks in a meta-batch.", min=1, rich_help_panel=WHAT)]
+Every = Annotated[
+    int | None, Option(help="Iterations between milestones.", min=1, show_default="a 20th", rich_help_panel=WHAT)
+]
+Judged = Annotated[int, Option(help="Validation tasks at a milestone.", min=1, rich_help_panel=WHAT)]
+Parts = Annotated[
+    int | None,
+    Option(help="Of a meta-batch, for workers to share.", min=1, show_default="as workers", rich_help_panel=WHAT),
+]
+Tested = Annotated[int, Option(help="Test tasks at the end.", min=1, rich_help_panel=WHAT)]
+Adapted = Annotated[str, Option(help="Numbers of steps that they are tested after.", rich_help_panel=WHAT)]
+
 Home = Annotated[str, Option(help="Folder of all results.", envvar="PERDURE_HOME", rich_help_panel=WHERE)]
 Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]
 Plugins = Annotated[
@@ -57,6 +86,7 @@ SaveEvery = Annotated[float, Option(help="Seconds between checkpoints in an expe
 Here = Annotated[bool, Option("--here/--fleet", help="In this process, or on Ray actors.", rich_help_panel=WHERE)]
 Slots = Annotated[int | None, Option(help="Runs at once; all CPUs by default.", callback=_slots, rich_help_panel=WHERE)]
 GpusPerRun = Annotated[float, Option(help="0.25 lets four runs share one.", callback=_share, rich_help_panel=WHERE)]
+Workers = Annotated[int, Option(help="Ray workers that share each meta-batch.", min=1, rich_help_panel=WHERE)]
 Address = Annotated[str | None, Option(help="Ray cluster to join, as host:6379.", rich_help_panel=WHERE)]
 Silence = Annotated[float, Option(help="Seconds without a step that mean a hung run.", rich_help_panel=WHERE)]
 Tracking = Annotated[bool, Option(help="Mirror everything in MLflow.", rich_help_panel=WHERE)]

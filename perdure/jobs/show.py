@@ -7,18 +7,22 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..platform.adapt import Answers
     from ..platform.assault import Damage
     from ..platform.generate import Generated
+    from ..platform.meta_results import MetaComparison
     from ..platform.results import Comparison, Outcome
 
 
-def comparison(made: "Comparison", console) -> None:
+def comparison(made: "Comparison | MetaComparison", console) -> None:
     """The league table, what went wrong, and what to do next."""
+    from ..platform.meta_results import MetaComparison
+
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if made.league:
-        _league_table(made, console)
+        _meta_table(made, console) if isinstance(made, MetaComparison) else _league_table(made, console)
     for o in made.failed:
-        say(f"failed: {o.run.strategy} seed {o.run.seed}: {o.problem}")
+        say(f"failed: {o.run.method} seed {o.run.seed}: {o.problem}")
     if made.undelivered:
         say(made.undelivered)
     if made.stopped:
@@ -48,6 +52,32 @@ def _league_table(comparison: "Comparison", console) -> None:
     console.print(table)
     for name, doubt in comparison.masked.items():
         console.print(f"caution: {name}: {doubt}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _meta_table(comparison: "MetaComparison", console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..platform.report import percent, plain, small
+
+    run, league = comparison.outcomes[0].run, comparison.league
+    what, unit, shown = ("accuracy", " %", percent) if league[0].accuracy else ("loss", "", small)
+    length = f"{run.plan.iterations} iterations of {run.plan.batch} tasks"
+    title = Text(
+        f"{run.episodes}, {run.model}, {run.optimizer}, {length}; {what}{unit} on {run.tested} test tasks after"
+    )
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("meta-learner")
+    counts = sorted({count for s in league for count in s.steps})
+    words = [f"{count} step{'' if count == 1 else 's'}" for count in counts]
+    for name in (*words, "left out", "seconds", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in league:
+        known = dict(zip(s.steps, s.accuracy or s.loss, strict=True))
+        cells = [shown(known[count]) if count in known else "–" for count in counts]
+        table.add_row(Text(s.learner), *cells, str(s.diverged), plain(s.seconds), str(len(s.seeds)))
+    console.print(table)
 
 
 def _columns(attack: str, aimed: list[str]) -> list[tuple[str, str]]:
@@ -125,22 +155,56 @@ def damage_json(made: "Damage") -> str:
     return _json(about | {"attacks": told, "cautions": made.cautions, "report": str(made.report)})
 
 
+def answers(made: "Answers", console) -> None:
+    """What the queries of a task are taken for, a line each."""
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    before, after = made.loss
+    name = f"{made.run.learner} on {made.run.episodes}, run {made.run.id}"
+    say(f"{name}: {made.steps} steps, loss on what has an answer {before:.3g} -> {after:.3g}")
+    width = max(map(len, made.names))
+    for query, said, row in zip(made.names, made.said, made.values, strict=True):
+        shown = f"{said} ({100 * max(row):.0f} %)" if made.classes else "  ".join(f"{v:.6g}" for v in row)
+        say(f"  {query:{width}}  {shown}")
+
+
+def answers_json(made: "Answers") -> str:
+    told = {"run": made.run.id, "steps": made.steps, "loss": made.loss, "classes": made.classes}
+    queries = [
+        {"query": name, "answer": said, "values": row}
+        for name, said, row in zip(made.names, made.said, made.values, strict=True)
+    ]
+    return _json(told | {"answers": queries})
+
+
 def outcome(known: "Outcome", console) -> None:
     """One run: what it is, how far it came, its accuracy matrix, and the line to make it again."""
     from rich.table import Table
     from rich.text import Text
 
-    from ..platform.command import line
+    from ..platform.kinds import kind
+    from ..platform.meta_results import told
+    from ..platform.meta_run import MetaRun
 
-    run = known.run
+    run, meta = known.run, isinstance(known.run, MetaRun)
     facts = Table.grid(padding=(0, 3))
     values = {"run": run.id, "status": known.status} | run.row()
-    values |= {k.replace("_", " "): f"{100 * v:.1f} %" for k, v in known.metrics().items() if not isnan(v)}
+    if meta:
+        values |= {k.replace("_", " "): f"{v:.4g}" for k, v in told(known.rows).items() if not isnan(v)}
+    else:
+        values |= {k.replace("_", " "): f"{100 * v:.1f} %" for k, v in known.metrics().items() if not isnan(v)}
     for name, value in (values | {"seconds": f"{known.seconds:.1f}"}).items():
         facts.add_row(name, Text(str(value)))
     console.print(facts)
     if known.problem:
         console.print(f"\n{known.problem}", markup=False, highlight=False)
+    if not meta:
+        _matrices(known, console)
+    again = kind(run).line([run.method], run, [run.seed])
+    console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _matrices(known: "Outcome", console) -> None:
+    """Accuracy after each experience, clean and under every attack, and what the strategy tells of itself."""
     if known.rows:
         console.print("\naccuracy (%) after each experience, on each:")
         for row in known.rows:
@@ -150,8 +214,6 @@ def outcome(known: "Outcome", console) -> None:
         for i, cells in enumerate(robust):
             console.print(f"  {i + 1:3d}  {_cells(cells)}", highlight=False)
     _extras(known, console)
-    again = line([run.strategy], run, [run.seed])
-    console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _extras(known: "Outcome", console) -> None:
@@ -175,10 +237,13 @@ def _cells(shares) -> str:
     return "".join(f"{100 * v:7.1f}" for v in shares)
 
 
-def comparison_json(comparison: "Comparison") -> str:
+def comparison_json(comparison: "Comparison | MetaComparison") -> str:
+    from ..platform.meta_results import MetaComparison
+
     league = [asdict(s) for s in comparison.league]
     known = {"command": comparison.line, "report": comparison.report, "stopped": comparison.stopped}
-    known["cautions"] = comparison.cautions
+    if not isinstance(comparison, MetaComparison):
+        known["cautions"] = comparison.cautions
     return _json(known | {"league": league, "runs": [_outcome(o) for o in comparison.outcomes]})
 
 
@@ -187,9 +252,14 @@ def outcome_json(known: "Outcome") -> str:
 
 
 def _outcome(known: "Outcome") -> dict[str, Any]:
+    from ..platform.meta_results import told
+    from ..platform.meta_run import MetaRun
+
     about = {"id": known.run.id, **known.run.row(), "status": known.status, "problem": known.problem}
-    told = about | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
-    return told | ({"robust": known.under()} if known.under() else {})
+    if isinstance(known.run, MetaRun):
+        return about | told(known.rows) | {"seconds": known.seconds, "journal": known.rows}
+    made = about | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
+    return made | ({"robust": known.under()} if known.under() else {})
 
 
 def _json(value: Any) -> str:

@@ -21,7 +21,7 @@ class _Tally:
 
     def __init__(self):
         self.runs, self.reached, self.length, self.done = {}, defaultdict(int), {}, set()
-        self.accuracy: dict[str, float] = {}
+        self.known: dict[str, tuple[str, float]] = {}  # what a run has come to, and what that is
         self.start = time.monotonic()
 
     def hear(self, event: "Event") -> None:
@@ -32,14 +32,28 @@ class _Tally:
                 self.length[event.run] = event.experiences
                 self.reached[event.run] = 0
             case Reached():
-                seen = event.row["accuracy"][: event.row["experience"] + 1]
-                self.reached[event.run] = event.row["experience"] + 1
-                self.accuracy[event.run] = 100 * sum(seen) / len(seen)
+                row = event.row
+                self.reached[event.run] = (row["experience"] if "experience" in row else row["milestone"]) + 1
+                self.known[event.run] = _come_to(event.row)
             case Finished() | Failed():
                 self.done.add(event.run)
 
     def share(self, run: str) -> float:
         return 1.0 if run in self.done else self.reached[run] / self.length.get(run, 1e9)
+
+
+def _come_to(row) -> tuple[str, float]:
+    """Accuracy on all experiences so far; of a meta-learner, on validation tasks; or the loss there."""
+    if "experience" in row:
+        seen = row["accuracy"][: row["experience"] + 1]
+        return "accuracy", sum(seen) / len(seen)
+    what = "accuracy" if "accuracy" in row["judged"] else "loss"
+    value = row["judged"][what][-1]
+    return what, float("nan") if value is None else value
+
+
+def _said(what: str, value: float) -> str:
+    return f"accuracy {100 * value:.1f} %" if what == "accuracy" else f"{what} {value:.3g}"
 
 
 class Lines:
@@ -60,14 +74,14 @@ class Lines:
 
         self._tally.hear(event)
         run = self._runs[event.run]
-        name = f"{run.strategy} seed {run.seed}"
+        name = f"{run.method} seed {run.seed}"
         count = f"[{len(self._tally.done)}/{len(self._runs)}]"
         match event:
             case Started(resumed=True):
                 self._say(f"{name}: goes on from its checkpoint (attempt {event.attempt})")
             case Finished():
                 known = ", known from before" if event.again else ""
-                self._say(f"{count} {name}: accuracy {self._tally.accuracy[event.run]:.1f} %{known}")
+                self._say(f"{count} {name}: {_said(*self._tally.known[event.run])}{known}")
             case Failed():
                 self._say(f"{count} {name}: failed: {event.message}")
             case Lost():
@@ -85,12 +99,12 @@ class Live:
 
         self._tally, self._lines = _Tally(), Lines(command, console)
         self._runs = {run.id: run for run in command.runs}
-        columns = (BarColumn(28), TextColumn("{task.fields[count]}"), TextColumn("{task.fields[accuracy]}"))
+        columns = (BarColumn(28), TextColumn("{task.fields[count]}"), TextColumn("{task.fields[known]}"))
         name = TextColumn("{task.description}", markup=False)
         self._progress = Progress(name, *columns, TimeElapsedColumn(), console=console)
         self._tasks = {
-            s: self._progress.add_task(s, total=sum(r.strategy == s for r in command.runs), count="", accuracy="")
-            for s in command.strategies
+            s: self._progress.add_task(s, total=sum(r.method == s for r in command.runs), count="", known="")
+            for s in command.methods
         }
 
     def __enter__(self):
@@ -106,15 +120,15 @@ class Live:
         self._tally.hear(event)
         if isinstance(event, Failed | Lost):
             self._lines(event)
-        strategy = self._runs[event.run].strategy
-        own = [id for id, run in self._runs.items() if run.strategy == strategy]
+        method = self._runs[event.run].method
+        own = [id for id, run in self._runs.items() if run.method == method]
         done = sum(id in self._tally.done for id in own)
-        known = [self._tally.accuracy[id] for id in own if id in self._tally.accuracy]
+        known = [self._tally.known[id] for id in own if id in self._tally.known]
         self._progress.update(
-            self._tasks[strategy],
+            self._tasks[method],
             completed=sum(map(self._tally.share, own)),
             count=f"{done}/{len(own)}",
-            accuracy=f"{sum(known) / len(known):5.1f} %" if known else "",
+            known=_said(known[0][0], sum(value for _, value in known) / len(known)) if known else "",
         )
 
 

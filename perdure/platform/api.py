@@ -11,7 +11,11 @@ from ..strategies.attacks.base import Attack
 from ..strategies.attacks.names import ATTACKS
 from ..strategies.base import Strategy
 from ..strategies.loop import Plan
-from ..streams.names import DATASETS, STREAMS
+from ..strategies.meta.base import MetaLearner
+from ..strategies.meta.names import META_LEARNERS
+from ..strategies.meta.train import MetaPlan
+from ..streams.episodes import EpisodeRecipe
+from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
 from ..streams.recipe import Recipe
 from . import command as commands
 from . import plugins
@@ -20,8 +24,10 @@ from .conduct import Watch, check, conduct, nobody
 from .execute import finished, forget
 from .executor import Data, Executor, InProcess
 from .journal import Journal
+from .kinds import AnyRun, kind, run_of
+from .meta_results import MetaComparison
+from .meta_run import MetaRun
 from .results import Comparison, Outcome
-from .run import Run
 from .site import Site, absolute
 from .tracker import Tracker, Untracked
 
@@ -38,6 +44,7 @@ class How:
     slots: int | None = None  # runs at once; None takes as many as there are CPUs (and GPUs)
     gpus_per_run: float = 0.0  # a fraction lets runs share one
     address: str | None = None  # of a Ray cluster to join; None starts one on this machine
+    workers: int = 1  # that share every meta-batch of a run in this process
     silence: float = 300.0  # seconds without a step after which a run is given to another actor
     tracking: bool = True  # mirror everything in MLflow
     tracking_uri: str | None = None  # $MLFLOW_TRACKING_URI, or mlflow.db in the working folder, by default
@@ -100,14 +107,71 @@ def compare(
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"device": device, "attacks": made, "attack_samples": attack_samples}
     asked = Command.grid(texts, chosen, **common)
-    line = commands.line(asked.strategies, asked.runs[0], list(chosen), asdict(where.settled()))
+    line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], list(chosen), asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch)
 
 
-def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Comparison:
+def meta(
+    learners: Sequence[str | MetaLearner] = ("maml",),
+    on: str | EpisodeRecipe = "sinusoid",
+    seeds: int | Sequence[int] = 1,
+    *,
+    model: str | None = None,
+    optimizer: str = "adam",
+    iterations: int = 10_000,
+    batch: int = 25,
+    every: int | None = None,
+    judged: int = 200,
+    parts: int | None = None,
+    tested: int = 600,
+    adapted: Sequence[int] = (0, 1, 5, 10),
+    threads: int = 1,
+    device: str = "cpu",
+    again: bool = False,
+    watch: Watch = nobody,
+    **how: Any,
+) -> MetaComparison:
+    """Meta-learn episodes with every learner from every seed, and compare what came out.
+
+    learners: as text, `"maml(lr=0.01, steps=5)"`, or as objects. model: by default mlp(40, 40) for tasks that are made
+    up, conv4(32) for those of a data set. batch: tasks in a meta-batch. every: iterations between milestones, each
+    judged on `judged` validation tasks; a twentieth of all by default. parts: that a meta-batch falls into; as many
+    as `workers` by default.
+    tested: test tasks at the end, after each number of steps in `adapted`. how: fields of `How`; workers=2 lets two
+    Ray workers share every meta-batch of a run in this process.
+
+    Raises NotationError (a ValueError), ValueError, DataNotFound and TooFew, as `compare` does.
+
+    >>> import perdure, tempfile
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     made = perdure.meta(["maml"], iterations=20, batch=4, tested=20, home=home, here=True, tracking=False)
+    >>> made.league[0].steps
+    (0, 1, 5, 10)
+    """
+    where = How(**how)
+    plugins.load(where.plugins)
+    chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
+    texts = [one if isinstance(one, str) else spell(one, META_LEARNERS) for one in learners]
+    episodes = on if isinstance(on, str) else spell(on, EPISODES | DATASETS)
+    if not texts or not chosen:
+        raise ValueError("expected a meta-learner and a seed at least")
+    if where.workers > 1 and not where.here:
+        raise ValueError("workers share the meta-batches of a run in this process: ask for --here beside --workers")
+    plan = MetaPlan(iterations, batch, every or max(1, iterations // 20), judged, parts or where.workers)
+    if model is None:
+        model = "mlp(40, 40)" if episode_recipe(episodes).source() is None else "conv4(32)"
+    common = {"model": model, "optimizer": optimizer, "plan": plan, "threads": threads, "device": device}
+    common |= {"tested": tested, "adapted": tuple(adapted)}
+    runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
+    command = Command(tuple({run.id: run for run in runs}.values()))
+    line = kind(runs[0]).line(command.methods, runs[0], chosen, asdict(where.settled()))
+    return make(replace(command, line=line), where, again, watch)
+
+
+def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Any:
     """Make the runs of a command, or go on with them."""
     how = how.settled()
-    site = Site(how.home, how.data, how.plugins, how.save_every)
+    site = Site(how.home, how.data, how.plugins, how.save_every, workers=how.workers)
     if again:
         with command.held(how.home):
             for run in command.runs:
@@ -136,16 +200,16 @@ def resume(id: str | None = None, home: str = "perdure-runs", watch: Watch = nob
     how = How(**{"home": home, **other})
     plugins.load(how.plugins)
     run = found(id, home)
-    return make(Command((run,), commands.line([run.strategy], run, [run.seed])), how, watch=watch)
+    return make(Command((run,), kind(run).line([run.method], run, [run.seed])), how, watch=watch)
 
 
-def found(id: str, home: str) -> Run:
+def found(id: str, home: str) -> AnyRun:
     """The run whose id begins so. Raises ValueError."""
     files = sorted((Site(home).runs).glob(f"{id}*/run.json"))
     if len(files) != 1:
         which = "none" if not files else "several: " + ", ".join(f.parent.name for f in files)
         raise ValueError(f"expected the id of one run in {home}, got {id!r}, which fits {which}")
-    return Run.of(json.loads(files[0].read_text())["run"]).normal()
+    return run_of(json.loads(files[0].read_text())["run"]).normal()
 
 
 def outcome(id: str, home: str = "perdure-runs") -> Outcome:

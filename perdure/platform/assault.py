@@ -134,6 +134,8 @@ def assault(
     """
     plugins.load(plugin)
     run, site = found(id, home), Site(home, data, tuple(plugin))
+    if not isinstance(run, Run):
+        raise ValueError(f"run {run.id} has meta-learned; attacks are made on runs that learned a stream")
     if not finished(run, site):
         raise ValueError(f"run {run.id} is not finished; go on with it first: perdure resume {run.id}")
     asked = Assault(run, tuple(attacks), threat, samples, seed).normal()
@@ -144,8 +146,10 @@ def assault(
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MaskedGradients)
-        stand = held.enter_context(_stand(asked, site, sets.of(run)))
-        strike = _here if here else held.enter_context(_shared(asked, site, sets.of(run), slots, address))
+        dataset = sets.of(run)
+        assert dataset is not None
+        stand = held.enter_context(_stand(asked, site, dataset))
+        strike = _here if here else held.enter_context(_shared(asked, site, dataset, slots, address))
         blows = []
         for text in asked.attacks:
             start = time.perf_counter()

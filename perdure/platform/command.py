@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .kinds import AnyRun, run_of
 from .run import Run
 from .store import write
 
@@ -26,7 +27,7 @@ class Command:
     how: settings to go on with, as the command line takes them; nothing of it changes what a run is.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[AnyRun, ...]
     line: str = ""  # as it was typed
     how: dict[str, Any] = field(default_factory=dict)
 
@@ -46,8 +47,9 @@ class Command:
         return hashlib.sha256(" ".join(run.id for run in self.runs).encode()).hexdigest()[:12]
 
     @property
-    def strategies(self) -> list[str]:
-        return list(dict.fromkeys(run.strategy for run in self.runs))
+    def methods(self) -> list[str]:
+        """What is compared: strategies, or meta-learners."""
+        return list(dict.fromkeys(run.method for run in self.runs))
 
     def folder(self, home: str) -> Path:
         return _commands(home) / self.id
@@ -89,7 +91,7 @@ def folders(home: str) -> list[Path]:
 def read(folder: Path) -> Command:
     """Raises NotationError where it names a strategy of a plugin that is not loaded."""
     it = json.loads((folder / "command.json").read_text())
-    return Command(tuple(Run.of(run).normal() for run in it["runs"]), it["line"], it["how"])
+    return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"])
 
 
 def settings(folder: Path) -> dict[str, Any]:

@@ -5,16 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 
-from ..strategies.fitness import Caution, caution
+from ..strategies.fitness import Caution
 from .command import Command
 from .events import Event, Failed, Finished
 from .execute import finished, told
 from .executor import Data, Executor
-from .report import write_report
+from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
-from .run import Run, build
 from .site import Site
-from .target import refuse
+from .store import write
 from .tracker import Tracker
 
 Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
@@ -33,17 +32,12 @@ def check(command: Command, site: Site, data: Data) -> None:
     """
     seen = set()
     for run in (r for r in command.runs if not finished(r, site)):
-        kind = (run.strategy, run.stream, run.model, run.optimizer, run.attacks)
-        if kind not in seen:
-            stream, learner, strategy = build(replace(run, device="cpu"), data.of(run))
-            learner.protocol, learner.heads = stream.protocol, stream.heads(0)
-            state = strategy.init(learner)
-            if run.attacks:
-                refuse(run, stream, learner, strategy, state)
-            doubt = caution(strategy, stream.protocol)
+        same = replace(run, seed=0)
+        if same not in seen:
+            doubt = kind(run).refuse(run, data.of(run))
             if doubt:
-                warnings.warn(f"{run.strategy} {doubt}", Caution, stacklevel=2)
-            seen.add(kind)
+                warnings.warn(f"{run.method} {doubt}", Caution, stacklevel=2)
+            seen.add(same)
 
 
 def conduct(
@@ -76,8 +70,9 @@ def conduct(
             stopped = True
         outcomes = [_outcome(run, site, ends.get(run.id)) for run in command.runs]
         path = command.folder(site.home) / "report.html"
-        comparison = Comparison(outcomes, command.line, str(path), stopped, how=command.how)
-        write_report(comparison, path)
+        ours = kind(command.runs[0])
+        comparison = ours.compared(outcomes, command.line, str(path), stopped, how=command.how)
+        write(path, ours.report(comparison).encode())
         return replace(comparison, undelivered=tracker.end(comparison))
 
 
@@ -91,7 +86,7 @@ def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> I
             yield from makes.map(todo)
 
 
-def _outcome(run: Run, site: Site, end: Event | None) -> Outcome:
+def _outcome(run: AnyRun, site: Site, end: Event | None) -> Outcome:
     if isinstance(end, Finished):
         return Outcome.of(run, site)
     if isinstance(end, Failed):

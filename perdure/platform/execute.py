@@ -8,7 +8,6 @@ import shutil
 import socket
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -16,18 +15,17 @@ from typing import Any
 import torch
 
 from ..strategies.finite import Diverged
-from ..strategies.fitness import Caution
-from ..strategies.loop import Bookmark, Milestone, learn
 from ..streams.dataset import Dataset
 from .events import Event, Failed, Finished, Reached, Started
-from .journal import Journal, row
-from .run import Run, build
+from .journal import Journal
+from .kinds import AnyRun, kind
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
-from .target import robustness
 
 
-def execute(run: Run, site: Site, dataset: Dataset, alive: Callable[[], None] = lambda: None) -> Iterator[Event]:
+def execute(
+    run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[], None] = lambda: None
+) -> Iterator[Event]:
     """Make `run`, or go on with it, or tell of it again where it is finished.
 
     alive: called after every step. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
@@ -44,27 +42,27 @@ def execute(run: Run, site: Site, dataset: Dataset, alive: Callable[[], None] = 
     except Fenced as e:
         yield Failed(run.id, "taken", f"{e}: somebody else is making this run now")
     except Exception as e:
-        kind, message = _judged(e)
+        why, message = _judged(e)
         try:
             (folder / "error.txt").write_text(traceback.format_exc())
-            journal.note(attempt=attempt, event="failed", time=time.time(), kind=kind, message=message)
+            journal.note(attempt=attempt, event="failed", time=time.time(), kind=why, message=message)
         except OSError:
             pass  # the disk is full: that is the failure already
-        yield Failed(run.id, kind, message)
+        yield Failed(run.id, why, message)
 
 
-def finished(run: Run, site: Site) -> bool:
+def finished(run: AnyRun, site: Site) -> bool:
     return (site.folder(run) / "finished").exists()
 
 
-def told(run: Run, site: Site) -> Iterator[Event]:
+def told(run: AnyRun, site: Site) -> Iterator[Event]:
     """The events of a finished run, from its journal."""
     for reached in Journal(site.folder(run)).rows():
         yield Reached(run.id, reached, None)
     yield Finished(run.id, True)
 
 
-def begin(run: Run, site: Site) -> dict[str, Any]:
+def begin(run: AnyRun, site: Site) -> dict[str, Any]:
     """The run as it is written down in its folder: its parts, and when it was first asked for, in ms."""
     path = site.folder(run) / "run.json"
     if not path.exists():
@@ -74,7 +72,7 @@ def begin(run: Run, site: Site) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def forget(run: Run, site: Site) -> None:
+def forget(run: AnyRun, site: Site) -> None:
     """Let a run begin anew."""
     Store(site.folder(run)).clear()
     for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
@@ -84,60 +82,43 @@ def forget(run: Run, site: Site) -> None:
 
 def _attempt(run, site, dataset, store, journal, attempt, alive):
     torch.set_num_threads(run.threads)
-    folder = site.folder(run)
-    stream, learner, strategy = build(run, dataset)
-    learner.pulse = alive
+    folder, data = site.folder(run), dataset.fingerprint if dataset is not None else ""
+    work = kind(run).work(run, dataset, alive, site.workers)
     checkpoint = store.load()
-    if checkpoint is not None and checkpoint["data"] != dataset.fingerprint:
+    if checkpoint is not None and checkpoint["data"] != data:
         raise ValueError(
-            f"the data behind {run.stream} have changed since this run began; "
+            f"the data behind {run.on} have changed since this run began; "
             "bring the old data back, or begin the run anew with --again"
         )
-    done = checkpoint["experience"] if checkpoint else 0
-    for reached in journal.cut(sum(mark < done for mark in stream.marks)):
+    for reached in journal.cut(work.reached(checkpoint)):
         yield Reached(run.id, reached, None)
     where = f"{socket.gethostname()}:{os.getpid()}"
-    yield Started(run.id, attempt, where, checkpoint is not None, len(stream.marks))
-    journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=dataset.fingerprint)
-    about = {"run": run.id, "data": dataset.fingerprint, "threads": run.threads}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Caution)  # a command says it once, for all of its runs
-        stones = learn(stream, learner, strategy, run.plan, checkpoint, _Due(site, alive))
-    for stone in stones:
-        if isinstance(stone, Milestone):
-            told = row(stone)
-            if run.attacks:
-                state, now = stone.checkpoint["strategy"], stream.marks[stone.experience]
-                told["attacked"] = robustness(run, stream, learner, strategy, state, now)
+    yield Started(run.id, attempt, where, checkpoint is not None, work.length)
+    journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=data)
+    about = {"run": run.id, "data": data, "threads": run.threads}
+    count = work.reached(checkpoint)
+    for step in work.steps(checkpoint, _Due(site, alive)):
+        if step.row is not None:
             store.guard(attempt)
-            journal.add(told)
-            journal.note(
-                attempt=attempt, event="milestone", time=time.time(), experience=stone.experience, seconds=stone.seconds
-            )
-            _draw(folder / PICTURES, learner, strategy, stone, stream)
-        store.save(stone.checkpoint | about, attempt)
-        if not isinstance(stone, Bookmark):
-            yield Reached(run.id, told, stone.seconds)
+            journal.add(step.row)
+            journal.note(attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds)
+            count += 1
+            _keep(folder / PICTURES, step.figures)
+        store.save(step.checkpoint | about, attempt, step.place)
+        if step.row is not None:
+            yield Reached(run.id, step.row, step.seconds)
     store.guard(attempt)
     write(store.folder / "finished", b"")
     journal.note(attempt=attempt, event="end", time=time.time())
     yield Finished(run.id, False)
 
 
-def _draw(folder, learner, strategy, stone, stream):
-    """The decision surface, where the plane can be seen whole; dreams, where there are images of them."""
-    from . import dreams, surface
-
-    state, title = stone.checkpoint["strategy"], f"after experience {stone.experience + 1}"
-    figures = {f"dreams{n or ''}": dreams.drawn(pool, title) for n, pool in enumerate(dreams.pools(strategy, state))}
-    if stream.shape == (2,):
-        i = stream.marks[stone.experience]
-        figures["surface"] = surface.drawn(learner, strategy, state, stream, i, title)
+def _keep(folder, figures):
     for name, figure in figures.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
         folder.mkdir(exist_ok=True)
-        write(folder / f"{name}_{stone.experience + 1:02d}.png", buffer.getvalue())
+        write(folder / f"{name}.png", buffer.getvalue())
 
 
 class _Due:

@@ -6,16 +6,15 @@ from typing import Protocol
 import torch
 
 from ..streams.dataset import Dataset
-from ..streams.names import stream_recipe
 from ..streams.places import Places
 from .events import Event, Failed
 from .execute import execute
-from .run import Run
+from .kinds import AnyRun
 from .site import Site
 
 
 class Executor(Protocol):
-    def map(self, runs: Sequence[Run]) -> Iterator[Event]:
+    def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
         """Make every run; events come as they happen, of any run in any order, Finished or Failed last of each."""
         ...
 
@@ -28,9 +27,11 @@ class Data:
     def __init__(self, site: Site):
         self._places, self._loaded = Places(site.data), {}
 
-    def of(self, run: Run) -> Dataset:
-        """Raises DataNotFound or DataError."""
-        source = stream_recipe(run.stream).source()
+    def of(self, run: AnyRun) -> Dataset | None:
+        """None where a run makes its own. Raises DataNotFound or DataError."""
+        source = run.source()
+        if source is None:
+            return None
         if source not in self._loaded:
             self._loaded[source] = source.load(self._places)
         return self._loaded[source]
@@ -42,7 +43,7 @@ class InProcess:
     def __init__(self, site: Site, data: Data | None = None):
         self._site, self._data = site, data or Data(site)
 
-    def map(self, runs: Sequence[Run]) -> Iterator[Event]:
+    def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
         threads = torch.get_num_threads()
         try:
             for run in runs:

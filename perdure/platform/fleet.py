@@ -13,7 +13,7 @@ from typing import Any
 from . import cluster
 from .events import Event, Failed, Finished, Lost
 from .executor import Data
-from .run import Run
+from .kinds import AnyRun
 from .site import Site
 from .worker import Worker, packed
 
@@ -25,7 +25,7 @@ class _Slot:
     actor: Any
     where: tuple[str, int] | None = None
     whereabouts: Any = None
-    run: Run | None = None
+    run: AnyRun | None = None
     events: Any = None  # the stream of the run's events
     heard: float = 0.0  # when the run last gave a sign of life
     ping: Any = None
@@ -57,7 +57,7 @@ class Fleet:
         self._ours = cluster.connect(self.address)
         self._data = self.data or Data(self.site)
 
-    def map(self, runs: Sequence[Run]) -> Iterator[Event]:
+    def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
         waiting, losses = deque(runs), Counter()
         if not runs:
             return
@@ -127,10 +127,8 @@ class Fleet:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _give(self, slot: _Slot, run: Run) -> Iterator[Event]:
-        from ..streams.names import stream_recipe
-
-        source = stream_recipe(run.stream).source()
+    def _give(self, slot: _Slot, run: AnyRun) -> Iterator[Event]:
+        source = run.source()
         try:
             dataset = self._data.of(run)
         except (ValueError, FileNotFoundError) as e:
@@ -140,7 +138,7 @@ class Fleet:
         if key not in self._held:
             import ray
 
-            self._held[key] = ray.put(packed(dataset))
+            self._held[key] = ray.put(packed(dataset) if dataset else None)
         slot.run, slot.heard, slot.ping = run, time.monotonic(), None
         slot.events = slot.actor.make.options(num_returns="streaming").remote(run, key, self._held[key])
 

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from ..notation import NotationError, spell
-from ..strategies import metrics
-from ..streams.names import DATASETS, stream_recipe
+from ..streams.dataset import Source
+from ..streams.names import DATASETS
 from . import command as commands
 from .command import Busy, Command
 from .events import Event, Failed, Finished, Reached
 from .execute import begin
-from .journal import Journal, matrix, robustness, under
+from .journal import Journal
+from .kinds import AnyRun, kind
 from .results import Comparison
-from .run import Run
 from .site import Site
 from .store import write
 
@@ -173,12 +173,12 @@ class _Mirror:
                 self.known["ended"] = False
         if self.known["parent"] is None:
             tags = {"perdure.command": self.command.id, "mlflow.source.name": self.command.line or "perdure"}
-            count = len(self.command.strategies)
-            name = f"{count} {'strategy' if count == 1 else 'strategies'} on {self.command.runs[0].stream}"
+            count = len(self.command.methods)
+            name = f"{count} {'strategy' if count == 1 else 'strategies'} on {self.command.runs[0].on}"
             self.known["parent"] = self._found_or_made(name, tags, int(time.time() * 1000))
             self.keep()
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: AnyRun) -> None:
         journal = Journal(self.site.folder(run))
         rows = journal.rows()
         if not rows and run.id not in self.ends:
@@ -194,7 +194,7 @@ class _Mirror:
         if child["end"] not in ("", end):
             self._client.update_run(child["id"], status="RUNNING")
         if child["rows"] < len(rows):
-            sent = [m for i in range(child["rows"], len(rows)) for m in _metrics(rows[: i + 1], created)]
+            sent = [m for i in range(child["rows"], len(rows)) for m in _metrics(run, rows[: i + 1], created)]
             self._client.log_batch(child["id"], metrics=sent)
         if end == "finished" and child["end"] != end:
             self._pictures(child["id"], run, rows)
@@ -203,16 +203,17 @@ class _Mirror:
         child["rows"], child["end"] = len(rows), end
         self.keep()
 
-    def _child(self, run: Run, journal: Journal, created: int) -> str:
+    def _child(self, run: AnyRun, journal: Journal, created: int) -> str:
         from mlflow.entities import Param
 
         tags = {"perdure.run": run.id, "perdure.created": str(created), "mlflow.parentRunId": self.known["parent"]}
-        id = self._found_or_made(f"{run.strategy} seed {run.seed}", tags, created)
+        id = self._found_or_made(f"{run.method} seed {run.seed}", tags, created)
         params = [Param(k, str(v)) for k, v in run.row().items()]
         self._client.log_batch(id, params=params)
         data = next((n["data"] for n in reversed(journal.notes()) if "data" in n), None)
-        if data:
-            self._client.log_inputs(id, [_input(run, data)])
+        source = run.source()
+        if data and source is not None:
+            self._client.log_inputs(id, [_input(source, data)])
         return id
 
     def _found_or_made(self, name: str, tags: dict[str, str], start: int) -> str:
@@ -223,16 +224,9 @@ class _Mirror:
             return found.info.run_id
         return self._client.create_run(into, start_time=start, run_name=name, tags=tags).info.run_id
 
-    def _pictures(self, id: str, run: Run, rows: list) -> None:
-        from .figures import curves, heat_map, told
-
-        self._client.log_figure(id, heat_map(matrix(rows), run.strategy), "figures/accuracy_matrix.png")
-        for attack, robust in under(rows).items():
-            shown = heat_map(robust, f"{run.strategy} under {attack}")
-            self._client.log_figure(id, shown, f"figures/robust_{sanitized(attack).replace(' ', '_')}.png")
-        self._client.log_figure(id, curves({run.strategy: [matrix(rows)]}), "figures/accuracy_over_stream.png")
-        for kind, figure in told([row["extras"] for row in rows], run.strategy).items():
-            self._client.log_figure(id, figure, f"figures/{kind}.png")
+    def _pictures(self, id: str, run: AnyRun, rows: list) -> None:
+        for name, figure in kind(run).figures(run, rows).items():
+            self._client.log_figure(id, figure, f"figures/{sanitized(name).replace(' ', '_')}.png")
         for path in self.site.pictures(run):
             self._client.log_artifact(id, str(path), "figures")
 
@@ -244,29 +238,23 @@ class _Mirror:
         self._client.log_artifact(parent, final.report)
 
 
-def _metrics(rows: list, created: int) -> list:
+def _metrics(run: AnyRun, rows: list, created: int) -> list:
     """What a milestone says, at a time that a replay repeats: milliseconds after the run was created."""
     from mlflow.entities import Metric
 
-    row, step = rows[-1], len(rows)
-    values = {k: v for k, v in metrics.summary(matrix(rows), rows[0]["baseline"]).items() if not isnan(v)}
-    values |= {"loss": row["loss"], "state_bytes": row["state_bytes"], **row["extras"]}
-    values |= {f"accuracy/experience_{j + 1:02d}": v for j, v in enumerate(row["accuracy"])}
-    for attack, known in robustness(rows).items():
-        values |= {f"{sanitized(attack)}/{k}": v for k, v in known.items() if not isnan(v)}
-        told = row["attacked"][attack]["robust"]
-        values |= {f"{sanitized(attack)}/experience_{j + 1:02d}": v for j, v in enumerate(told)}
-    return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None]
+    step = len(rows)
+    values = {"/".join(map(sanitized, k.split("/"))): v for k, v in kind(run).metrics(rows).items()}
+    return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None and not isnan(v)]
 
 
-def _input(run: Run, fingerprint: str) -> Any:
+def _input(source: Source, fingerprint: str) -> Any:
     """The data set as MLflow lists it: its name, and the digest of its content."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    name = spell(stream_recipe(run.stream).source(), DATASETS)
-    digest, source = fingerprint[:16], json.dumps({"uri": f"perdure:{name}"})
-    kind = Dataset(name=name, digest=digest, source_type="perdure", source=source)
-    return DatasetInput(kind, [InputTag("mlflow.data.context", "stream")])
+    name = spell(source, DATASETS)
+    digest, where = fingerprint[:16], json.dumps({"uri": f"perdure:{name}"})
+    known = Dataset(name=name, digest=digest, source_type="perdure", source=where)
+    return DatasetInput(known, [InputTag("mlflow.data.context", "stream")])
 
 
 def client(uri: str) -> Any:

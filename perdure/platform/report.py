@@ -10,7 +10,6 @@ from typing import Any
 from .command import line
 from .figures import COLOURS, svg
 from .results import Comparison, Interval
-from .store import write
 
 WORDS = {
     "accuracy": "mean accuracy on the test samples of all experiences, once the last has been learned",
@@ -18,10 +17,6 @@ WORDS = {
     "backward_transfer": "how much learning on changed the accuracy on earlier experiences, on average",
     "forward_transfer": "accuracy on experiences not yet learned, above that of the untrained model, on average",
 }
-
-
-def write_report(comparison: Comparison, path: Path) -> None:
-    write(path, html(comparison).encode())
 
 
 def html(comparison: Comparison) -> str:
@@ -55,7 +50,7 @@ def page(template: str, **values: Any) -> str:
 
     here = Path(__file__).parent
     made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    made.filters |= {"percent": percent, "plain": plain, "bytes": carried, "digits": digits}
+    made.filters |= {"percent": percent, "plain": plain, "bytes": carried, "digits": digits, "small": small}
     style = Markup((here / "page.css").read_text())
     return made.from_string((here / template).read_text()).render(style=style, made=_made(), **values)
 
@@ -77,6 +72,12 @@ def plain(value: Interval) -> str:
     if isnan(value.mean):
         return "–"
     return f"{value.mean:.1f}".replace("-", "−") + ("" if isnan(value.half) else f" ± {value.half:.1f}")
+
+
+def small(value: Interval) -> str:
+    """As `0.114 ± 0.012`: a loss."""
+    half = "" if isnan(value.half) else f" ± {digits(value.half, '.2g')}"
+    return digits(value.mean, ".3g") + half
 
 
 def digits(value: float, form: str) -> str:

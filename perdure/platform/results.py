@@ -12,7 +12,6 @@ from ..strategies.fitness import caution
 from ..strategies.names import strategy
 from ..streams.names import stream_recipe
 from .journal import Journal, Row, matrix, robustness, under
-from .run import Run
 from .site import Site
 
 
@@ -20,7 +19,7 @@ from .site import Site
 class Outcome:
     """One run and how far it came. status: finished, failed or stopped."""
 
-    run: Run
+    run: Any  # a Run or a MetaRun
     rows: list[Row]
     seconds: float  # spent on its experiences
     status: str = "finished"
@@ -39,7 +38,7 @@ class Outcome:
         return [{k: nan if v is None else v for k, v in row["extras"].items()} for row in self.rows]
 
     @staticmethod
-    def of(run: Run, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
+    def of(run: Any, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
         journal = Journal(site.folder(run))
         return Outcome(run, journal.rows(), journal.seconds(), status, problem, tuple(site.pictures(run)))
 

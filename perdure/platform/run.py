@@ -14,7 +14,7 @@ from ..strategies.base import Strategy
 from ..strategies.learner import Learner
 from ..strategies.loop import Plan
 from ..strategies.rng import Rng
-from ..streams.dataset import Dataset
+from ..streams.dataset import Dataset, Source
 from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
 
@@ -38,6 +38,14 @@ class Run:
         object.__setattr__(self, "attacks", tuple(self.attacks))
         if self.attack_samples < 1:
             raise ValueError(f"attack_samples must be at least 1, got {self.attack_samples}")
+
+    @property
+    def method(self) -> str:
+        return self.strategy
+
+    @property
+    def on(self) -> str:
+        return self.stream
 
     @cached_property
     def id(self) -> str:
@@ -65,6 +73,10 @@ class Run:
         if self.attacks:
             flat |= {"attacks": ", ".join(self.attacks), "attack_samples": self.attack_samples}
         return flat | {k: v for k, v in asdict(self.plan).items() if v is not None}
+
+    def source(self) -> Source:
+        """Where its data come from."""
+        return stream_recipe(self.stream).source()
 
     @staticmethod
     def of(row: dict) -> "Run":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .run import Run
+from .kinds import AnyRun
 
 PICTURES = "pictures"  # in a run's folder
 
@@ -15,6 +15,7 @@ class Site:
     plugins: tuple[str, ...] = ()  # Python files that register names of their own
     every_seconds: float | None = 60.0  # between checkpoints inside an experience
     every_steps: int | None = None  # the same, in steps
+    workers: int = 1  # of a run of its own process, that share its work
 
     def __post_init__(self):
         """Paths are this process's: actors are at work in other folders."""
@@ -25,10 +26,10 @@ class Site:
     def runs(self) -> Path:
         return Path(self.home) / "runs"
 
-    def folder(self, run: Run) -> Path:
+    def folder(self, run: AnyRun) -> Path:
         return self.runs / run.id
 
-    def pictures(self, run: Run) -> list[Path]:
+    def pictures(self, run: AnyRun) -> list[Path]:
         """What a run has drawn of itself, in order."""
         return sorted((self.folder(run) / PICTURES).glob("*.png"))
 

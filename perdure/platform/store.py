@@ -47,15 +47,20 @@ class Store:
         if newest != attempt:
             raise Fenced(f"attempt {attempt} of {self.folder.name} was taken over by attempt {newest}")
 
-    def save(self, checkpoint: dict[str, Any], attempt: int) -> None:
-        """Raises Fenced, or OSError where the disk is full; what was there before stays."""
+    def save(self, checkpoint: dict[str, Any], attempt: int, place: tuple[int, int] | None = None) -> None:
+        """Raises Fenced, or OSError where the disk is full; what was there before stays.
+
+        place: orders checkpoints; by default their experience and step.
+        """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         content = buffer.getbuffer()
-        place = f"{checkpoint['experience']:05d}-{checkpoint.get('step', 0):09d}"
+        first, then = place or (checkpoint["experience"], checkpoint.get("step", 0))
         self.guard(attempt)
         write(
-            self.folder / f"checkpoint-{place}-{attempt:04d}.pt", hashlib.sha256(content).hexdigest().encode(), content
+            self.folder / f"checkpoint-{first:05d}-{then:09d}-{attempt:04d}.pt",
+            hashlib.sha256(content).hexdigest().encode(),
+            content,
         )
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)

@@ -38,7 +38,8 @@ class Worker:
         from . import execute, plugins  # torch and all: what makes an actor warm
 
         plugins.load(site.plugins)
-        self._execute, self._site, self._datasets, self._heard = execute.execute, site, {}, time.monotonic()
+        self._execute, self._site, self._heard = execute.execute, site, time.monotonic()
+        self._datasets: dict[str, Any] = {}
 
     def whereabouts(self) -> tuple[str, int]:
         return socket.gethostname(), os.getpid()
@@ -47,11 +48,11 @@ class Worker:
         """Seconds since the run in hand took its last step."""
         return time.monotonic() - self._heard
 
-    def make(self, run, source: str, arrays: Packed) -> Iterator:
+    def make(self, run, source: str, arrays: Packed | None) -> Iterator:
         """The events of one attempt at `run`."""
         self._alive()
         if source not in self._datasets:
-            self._datasets = {source: unpacked(arrays)}
+            self._datasets = {source: unpacked(arrays) if arrays else None}
         for event in self._execute(run, self._site, self._datasets[source], self._alive):
             self._alive()
             yield event

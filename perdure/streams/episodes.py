@@ -42,8 +42,17 @@ class EpisodeRecipe(ABC):
     """What episodes are to be drawn. Subclasses are frozen dataclasses: text and numbers only."""
 
     @abstractmethod
+    def source(self) -> Source | None:
+        """Where its data come from; None where tasks are made up."""
+
+    @abstractmethod
+    def arranged(self, dataset: Dataset | None, device: torch.device | str = "cpu") -> Tasks:
+        """The tasks of what the source has loaded. Raises ValueError where it does not do for such tasks."""
+
     def tasks(self, places: Places, device: torch.device | str = "cpu") -> Tasks:
-        """Raises DataNotFound or ValueError where the data do not do for such tasks."""
+        """The tasks, their data loaded. Raises DataNotFound too."""
+        source = self.source()
+        return self.arranged(source and source.load(places), device)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,10 @@ class Sinusoid(EpisodeRecipe):
         if not 0 <= self.omega < 1:
             raise ValueError(f"omega must be in [0, 1), got {self.omega}")
 
-    def tasks(self, places: Places, device: torch.device | str = "cpu") -> "Waves":
+    def source(self) -> None:
+        return None
+
+    def arranged(self, dataset: Dataset | None, device: torch.device | str = "cpu") -> "Waves":
         return Waves(self, torch.device(device))
 
 
@@ -115,8 +127,12 @@ class FewShot(EpisodeRecipe):
         if len(self.shares) != 3 or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(f"expected three shares of classes that add up to 1, got {self.shares}")
 
-    def tasks(self, places: Places, device: torch.device | str = "cpu") -> "Characters":
-        return Characters.of(self, self.dataset.load(places).to(device))
+    def source(self) -> Source:
+        return self.dataset
+
+    def arranged(self, dataset: Dataset | None, device: torch.device | str = "cpu") -> "Characters":
+        assert dataset is not None
+        return Characters.of(self, dataset.to(device))
 
 
 @dataclass(frozen=True, eq=False)

@@ -291,3 +291,33 @@ def test_a_terminal_sees_a_bar_for_every_strategy():
     seen = screen.getvalue()
     for text in ("naive", "ewc", "50.0 %", "1/2", "its actor died; another actor goes on with it", "loss became nan"):
         assert text in seen
+
+
+def test_a_meta_learner_is_made_and_answers_a_task(folder):
+    import shlex
+
+    words = ["maml", "--iterations", "40", "--batch", "4", "--tested", "20", "--here", "--no-tracking"]
+    told = perdure("meta", *words, "--seeds", "2")
+    assert told.exit_code == 0, told.output
+    (row,) = (line.split() for line in told.stdout.splitlines() if "±" in line)
+    assert row[0] == "maml" and row.count("±") == 5  # losses after 0, 1, 5 and 10 steps, and seconds
+    assert "[2/2] maml seed 1: loss" in told.stderr
+    known = json.loads(perdure("meta", *words, "--seeds", "2", "--json").stdout)
+    assert known["league"][0]["steps"] == [0, 1, 5, 10] and len(known["runs"][0]["journal"]) == 20
+    again = perdure(*shlex.split(known["command"])[1:], "--here", "--no-tracking")
+    assert again.stderr.count("known from before") == 2
+    run = known["runs"][0]["id"]
+    Path("task.csv").write_text("x,y\n0,1\n1,2\n2,\n3,\n")
+    told = perdure("adapt", run, "--data", "task.csv", "--steps", "3")
+    assert told.exit_code == 0 and ": 3 steps, loss" in told.stdout
+    said = json.loads(perdure("adapt", run, "--data", "task.csv", "--json").stdout)
+    assert [one["query"] for one in said["answers"]] == ["row 3", "row 4"]
+    assert "validation loss before" in perdure("show", run).stdout
+    (folder / "perdure-runs" / "runs" / run / "finished").unlink()
+    assert "is not finished" in refused("adapt", run, "--data", "task.csv")
+
+
+def test_a_meta_learner_that_does_not_fit_is_refused():
+    assert "did you mean 'maml'" in refused("meta", "mammal", "--here")
+    assert "prototypes are of classes" in refused("meta", "protonets", "--here")
+    assert "expected whole numbers" in refused("meta", "--adapted", "one,two")

@@ -22,25 +22,26 @@ from perdure.strategies.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 
-from .killed import RUN
+from .killed import RUN, RUNS
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Site of the run as it is without any kill."""
+    """Site of the runs as they are without any kill."""
     site = Site(str(tmp_path_factory.mktemp("whole")))
-    deque(execute(RUN, site, Data(site).of(RUN)), maxlen=0)
+    for run in RUNS.values():
+        deque(execute(run, site, Data(site).of(run)), maxlen=0)
     return site
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_of_a_process(whole, tmp_path, seed):
-    words = [sys.executable, "-W", "ignore", "-m", "tests.platform.killed", str(tmp_path), str(seed)]
+@pytest.mark.parametrize(("seed", "kind"), [(0, "continual"), (1, "continual"), (2, "continual"), (3, "meta")])
+def test_of_a_process(whole, tmp_path, seed, kind):
+    words = [sys.executable, "-W", "ignore", "-m", "tests.platform.killed", str(tmp_path), str(seed), kind]
     root = Path(__file__).parents[2]
     told = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=120)
     assert told.returncode == 0, told.stderr
     assert int(told.stdout) >= 3  # kills that struck a run at work
-    assert same(results(Site(str(tmp_path)), RUN), results(whole, RUN))
+    assert same(results(Site(str(tmp_path)), RUNS[kind]), results(whole, RUNS[kind]))
 
 
 def events_while(fleet, runs, strike, times, chance):

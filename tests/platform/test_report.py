@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from perdure.platform.command import Command
-from perdure.platform.report import again, carried, html, percent, write_report
+from perdure.platform.report import again, carried, html, percent
 from perdure.platform.results import Comparison, Interval, Outcome
 from perdure.platform.run import Run
 from perdure.strategies.loop import Plan
@@ -35,7 +35,7 @@ def comparison():
 
 def test_a_browser_shows_table_and_pictures_and_asks_for_nothing_else(comparison, tmp_path):
     path = tmp_path / "report.html"
-    write_report(comparison, path)
+    path.write_text(html(comparison))
     page, asked = look(path.as_uri(), tmp_path)
     assert asked == set()
     rows = re.findall(r"<tr.*?</tr>", page[page.index('id="league"') : page.index('id="curves"')], flags=re.S)

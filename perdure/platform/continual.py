@@ -1,0 +1,91 @@
+"""The work of a run that learns a stream."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import isnan
+from typing import Any
+
+from ..strategies import metrics
+from ..strategies.fitness import Caution, caution
+from ..strategies.loop import Bookmark, Milestone, learn
+from ..streams.dataset import Dataset
+from . import command, report
+from .journal import Row, matrix, robustness, row, under
+from .results import Comparison
+from .run import Run, build
+from .target import refuse
+from .target import robustness as attacked
+from .work import Kind, Step
+
+
+class Continual:
+    def __init__(self, run: Run, dataset: Dataset, alive: Callable[[], None], workers: int = 1):
+        self.run, (self.stream, self.learner, self.strategy) = run, build(run, dataset)
+        self.learner.pulse, self.length = alive, len(self.stream.marks)
+
+    def reached(self, checkpoint):
+        return sum(mark < checkpoint["experience"] for mark in self.stream.marks) if checkpoint else 0
+
+    def steps(self, checkpoint, due):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Caution)  # a command says it once, for all of its runs
+            stones = learn(self.stream, self.learner, self.strategy, self.run.plan, checkpoint, due)
+        for stone in stones:
+            place = (stone.checkpoint["experience"], stone.checkpoint.get("step", 0))
+            if isinstance(stone, Bookmark):
+                yield Step(place, stone.checkpoint)
+            else:
+                yield Step(place, stone.checkpoint, self._told(stone), stone.seconds, self._figures(stone))
+
+    def _told(self, stone: Milestone) -> dict[str, Any]:
+        told = row(stone)
+        if self.run.attacks:
+            state, now = stone.checkpoint["strategy"], self.stream.marks[stone.experience]
+            told["attacked"] = attacked(self.run, self.stream, self.learner, self.strategy, state, now)
+        return told
+
+    def _figures(self, stone: Milestone) -> dict[str, Any]:
+        """The decision surface, where the plane can be seen whole; dreams, where there are images of them."""
+        from . import dreams, surface
+
+        state, title = stone.checkpoint["strategy"], f"after experience {stone.experience + 1}"
+        pools = enumerate(dreams.pools(self.strategy, state))
+        figures = {f"dreams{n or ''}": dreams.drawn(pool, title) for n, pool in pools}
+        if self.stream.shape == (2,):
+            i = self.stream.marks[stone.experience]
+            figures["surface"] = surface.drawn(self.learner, self.strategy, state, self.stream, i, title)
+        return {f"{name}_{stone.experience + 1:02d}": figure for name, figure in figures.items()}
+
+
+def _refuse(run: Run, dataset: Dataset) -> str:
+    stream, learner, strategy = build(replace(run, device="cpu"), dataset)
+    learner.protocol, learner.heads = stream.protocol, stream.heads(0)
+    state = strategy.init(learner)
+    if run.attacks:
+        refuse(run, stream, learner, strategy, state)
+    return caution(strategy, stream.protocol)
+
+
+def _metrics(rows: Sequence[Row]) -> dict[str, float]:
+    now = rows[-1]
+    values = metrics.summary(matrix(rows), rows[0]["baseline"])
+    values |= {"loss": now["loss"], "state_bytes": now["state_bytes"], **now["extras"]}
+    values |= {f"accuracy/experience_{j + 1:02d}": v for j, v in enumerate(now["accuracy"])}
+    for attack, known in robustness(rows).items():
+        values |= {f"{attack}/{k}": v for k, v in known.items() if not isnan(v)}
+        told = now["attacked"][attack]["robust"]
+        values |= {f"{attack}/experience_{j + 1:02d}": v for j, v in enumerate(told)}
+    return values
+
+
+def _figures(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+    from .figures import curves, heat_map, told
+
+    drawn = {"accuracy_matrix": heat_map(matrix(rows), run.strategy)}
+    drawn |= {f"robust_{a}": heat_map(robust, f"{run.strategy} under {a}") for a, robust in under(rows).items()}
+    drawn["accuracy_over_stream"] = curves({run.strategy: [matrix(rows)]})
+    return drawn | told([row["extras"] for row in rows], run.strategy)
+
+
+CONTINUAL = Kind(Continual, _refuse, _metrics, _figures, Comparison, report.html, command.line)

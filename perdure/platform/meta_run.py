@@ -1,0 +1,100 @@
+"""One run of meta-learning: which learner, on which episodes, from which seed. Text and numbers only."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..notation import spell
+from ..strategies import names
+from ..strategies.meta.base import MetaLearner, TaskLoss, task_loss
+from ..strategies.meta.names import META_LEARNERS, meta_learner
+from ..strategies.meta.train import MetaPlan
+from ..strategies.rng import Rng
+from ..streams.dataset import Dataset, Source
+from ..streams.episodes import Tasks
+from ..streams.names import DATASETS, EPISODES, episode_recipe
+
+
+@dataclass(frozen=True)
+class MetaRun:
+    learner: str = "maml"
+    episodes: str = "sinusoid"
+    model: str = "mlp(40, 40)"
+    optimizer: str = "adam"  # the outer one
+    seed: int = 0
+    plan: MetaPlan = field(default_factory=MetaPlan)
+    tested: int = 600  # test tasks, once the last iteration is done
+    adapted: tuple[int, ...] = (0, 1, 5, 10)  # steps after which they are tested
+    threads: int = 1  # another number rounds otherwise, so it is part of what a run is
+    device: str = "cpu"
+
+    def __post_init__(self):
+        object.__setattr__(self, "adapted", tuple(sorted(set(self.adapted))))
+        if self.tested < 1 or not self.adapted or min(self.adapted) < 0:
+            raise ValueError(f"expected a test task and numbers of steps, got {self.tested} and {self.adapted}")
+
+    @property
+    def method(self) -> str:
+        return self.learner
+
+    @property
+    def on(self) -> str:
+        return self.episodes
+
+    @cached_property
+    def id(self) -> str:
+        """12 hexadecimal digits; the same for two texts that mean the same."""
+        return hashlib.sha256(json.dumps(asdict(self.normal()), sort_keys=True).encode()).hexdigest()[:12]
+
+    def normal(self) -> "MetaRun":
+        """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
+        return replace(
+            self,
+            learner=spell(meta_learner(self.learner), META_LEARNERS),
+            episodes=spell(episode_recipe(self.episodes), EPISODES | DATASETS),
+            model=names.spelled(names.model(self.model)),
+            optimizer=names.spelled(names.optimizer(self.optimizer)),
+        )
+
+    def row(self) -> dict[str, str | int]:
+        """Everything in one level, for a table or a tracker."""
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "adapted")}
+        return flat | {"adapted": ", ".join(map(str, self.adapted))} | asdict(self.plan)
+
+    def source(self) -> Source | None:
+        """Where its data come from; None where tasks are made up."""
+        return episode_recipe(self.episodes).source()
+
+    @staticmethod
+    def of(row: dict) -> "MetaRun":
+        """The run that `asdict` wrote down."""
+        return MetaRun(**{**row, "plan": MetaPlan(**row["plan"])})
+
+
+def meta_build(run: MetaRun, dataset: Dataset | None) -> tuple[Tasks, nn.Module, TaskLoss, MetaLearner]:
+    """Tasks, model, its loss and the learner as they are before the first iteration; the seed gives the first weights.
+
+    Raises ValueError for what does not fit together.
+    """
+    tasks = episode_recipe(run.episodes).arranged(dataset, run.device)
+    learner, (model, loss) = meta_learner(run.learner), judged_model(run, tasks.shape, tasks.outputs, tasks.classes)
+    return tasks, model, loss, learner
+
+
+def judged_model(run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None) -> tuple[nn.Module, TaskLoss]:
+    """The model for tasks of such samples, and its loss: cross-entropy of classes, mean squared error of values."""
+    width = meta_learner(run.learner).width(outputs, classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(Rng(run.seed).integer("model"))
+        model = names.model(run.model).build(shape, width).to(run.device)
+    return model, task_loss(model, squared if classes is None else F.cross_entropy, classes)
+
+
+def squared(outputs: Tensor, y: Tensor) -> Tensor:
+    """Mean squared error, ()."""
+    return (outputs - y).square().mean()

@@ -1,0 +1,43 @@
+"""What an attempt at a run does, whatever kind of run it is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .journal import Row
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A place that a run has come to, and can be gone on with from."""
+
+    place: tuple[int, int]  # in the order in which they are come to
+    checkpoint: dict[str, Any]
+    row: Row | None = None  # of the journal, at a milestone
+    seconds: float = 0.0  # since the milestone before
+    figures: Mapping[str, Any] = field(default_factory=dict)  # Matplotlib figures, by the name of their file
+
+
+class Work(Protocol):
+    length: int  # in milestones
+
+    def reached(self, checkpoint: dict[str, Any] | None) -> int:
+        """How many milestones a checkpoint vouches for."""
+        ...
+
+    def steps(self, checkpoint: dict[str, Any] | None, due: Callable[[], bool]) -> Iterator[Step]:
+        """From a checkpoint on to the end. due: says, step by step, where a checkpoint is wanted before a milestone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What runs of one kind do in their own way. A run is a Run or a MetaRun."""
+
+    work: Callable[..., Work]  # of a run, its data, what is called after every step, and how many workers share it
+    refuse: Callable[[Any, Any], str]  # raises ValueError for a run that cannot work with its data; says its doubts
+    metrics: Callable[[Sequence[Row]], dict[str, float]]  # what a tracker is told with the last of some rows
+    figures: Callable[[Any, Sequence[Row]], dict[str, Any]]  # Matplotlib figures of a finished run, by file name
+    compared: Callable[..., Any]  # a Comparison of outcomes
+    report: Callable[[Any], str]  # its report, as HTML
+    line: Callable[..., str]  # what to type for runs of some methods from some seeds

@@ -1,0 +1,194 @@
+"""Runs of meta-learning: the same bits however they are made, tracked, reported, adapted to new tasks."""
+
+import math
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import perdure
+from perdure.notation import NotationError
+from perdure.platform import api
+from perdure.platform.adapt import adapt
+from perdure.platform.execute import execute
+from perdure.platform.executor import Data
+from perdure.platform.fleet import Fleet
+from perdure.platform.journal import Journal
+from perdure.platform.meta import refuse
+from perdure.platform.meta_run import MetaRun
+from perdure.platform.site import Site
+from perdure.strategies.meta.maml import MAML
+from perdure.strategies.meta.train import MetaPlan
+from perdure.streams.dataset import DataError
+from perdure.streams.episodes import Sinusoid
+from perdure.testing.equality import same
+from perdure.testing.executors import results
+
+WAVES = MetaRun(plan=MetaPlan(60, 5, 20, 20), tested=30)
+SHOTS = MetaRun(
+    "protonets(8)", "few_shot(strokes(20, 8), 3, 2, 3)", "mlp(16)", plan=MetaPlan(20, 4, 10, 20, parts=2), tested=30
+)
+
+
+def made(run, home, **site):
+    where = Site(str(home), **site)
+    return where, deque(execute(run, where, Data(where).of(run)))
+
+
+@pytest.fixture(scope="module")
+def waves(tmp_path_factory):
+    """A home with a run that has learned waves well enough to be asked."""
+    home = tmp_path_factory.mktemp("waves")
+    comparison = perdure.meta(
+        ["maml(0.01, 2)"], "sinusoid", iterations=600, batch=10, tested=50, home=str(home), here=True, tracking=False
+    )
+    return home, comparison.outcomes[0].run.id
+
+
+def test_equal_texts_are_equal_runs():
+    run = MetaRun("maml( lr=0.010, steps = 2)", "sinusoid(shots=10)")
+    assert run.id == MetaRun("maml(steps=2)").id != MetaRun("maml(steps=3)").id
+    assert MetaRun.of({**run.normal().__dict__, "plan": run.plan.__dict__}) == run.normal()
+    with pytest.raises(NotationError, match="unknown name 'mammal', did you mean 'maml'"):
+        MetaRun("mammal").normal()
+    with pytest.raises(NotationError, match="expected episodes such as sinusoid"):
+        MetaRun(episodes="strokes").normal()
+    with pytest.raises(ValueError, match="numbers of steps"):
+        MetaRun(adapted=(-1,))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_makes_the_same_bits_and_sharers_too(tmp_path):
+    for run in (WAVES, SHOTS):
+        here, events = made(run, tmp_path / "here")
+        assert [e.row["milestone"] for e in list(events)[1:-1]] == list(range(run.plan.iterations // run.plan.every))
+        there = Site(str(tmp_path / "there"))
+        fleet = Fleet(there, slots=1)
+        deque(fleet.map([run]), maxlen=0)
+        fleet.close()
+        assert same(results(here, run), results(there, run))
+    shared, _ = made(SHOTS, tmp_path / "shared", workers=2)
+    assert same(results(here, SHOTS), results(shared, SHOTS))
+
+
+def test_what_a_run_comes_to_is_in_its_journal_and_its_picture(tmp_path):
+    site, _ = made(WAVES, tmp_path)
+    rows = Journal(site.folder(WAVES)).rows()
+    assert [row["iteration"] for row in rows] == [20, 40, 60]
+    assert "test" not in rows[0] and rows[-1]["test"]["steps"] == [0, 1, 5, 10]
+    assert len(rows[-1]["test"]["loss"]) == 4 and all(half > 0 for _, half in rows[-1]["test"]["loss"])
+    assert [p.name for p in site.pictures(WAVES)] == ["fits.png"]
+
+
+def test_learners_are_compared_in_a_table_a_report_and_mlflow(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    learners = ["reptile(0.02, 2)", MAML(0.01), "maml(1000.0, 8)"]
+    result = perdure.meta(
+        learners, Sinusoid(5), 2, iterations=20, batch=4, judged=10, tested=20, adapted=(0, 2), here=True
+    )
+    assert [o.run.learner for o in result.failed] == ["maml(1000, steps=8)"] * 2
+    assert "lower the inner rate (lr=1000)" in result.failed[0].problem
+    assert sorted(s.learner for s in result.league) == ["maml", "reptile(steps=2)"]
+    for standing in result.league:
+        assert standing.steps == (0, 2) and standing.seeds == (0, 1) and standing.loss[1].half > 0
+    assert len(result.frame()) == 6 and result.frame()["test_loss_after_2"].notna().sum() == 4
+    text = (tmp_path / result.report).read_text()
+    assert text.count("<svg") == 2 and text.count("data:image/png") == 2 and "sinusoid(5)" in text
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (into,) = [e.experiment_id for e in client.search_experiments() if e.name == "perdure"]
+    runs = {r.info.run_name: r for r in client.search_runs([into])}
+    one = runs["maml seed 1"]
+    assert one.info.status == "FINISHED" and one.data.params["iterations"] == "20"
+    assert one.data.metrics["test_loss_after_2"] > 0 and runs["maml(1000, steps=8) seed 0"].info.status == "FAILED"
+    figures = {f.path for f in client.list_artifacts(one.info.run_id, "figures")}
+    assert figures == {"figures/validation.png", "figures/steps.png", "figures/fits.png"}
+    again = perdure.meta(
+        learners[:2], Sinusoid(5), 2, iterations=20, batch=4, judged=10, tested=20, adapted=(0, 2), here=True
+    )
+    assert [o.rows for o in again.outcomes if o.run.seed == 1] == [
+        o.rows for o in result.outcomes if o.run.seed == 1 and o.status == "finished"
+    ]
+    assert api.resume(again.outcomes[0].run.id[:6], here=True).outcomes[0].status == "finished"
+
+
+def test_what_does_not_fit_is_refused_before_anything_starts(tmp_path):
+    for run, why in (
+        (MetaRun("protonets"), "prototypes are of classes"),
+        (MetaRun("darts"), "take a model that mixes some"),
+        (MetaRun(model="mlp(20, winners=0.3)"), r"cannot be taken, 2 \(Winners\).*without winners"),
+        (MetaRun("meta_augmentation"), "for images"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            refuse(run, None)
+    few = MetaRun(episodes="few_shot(strokes(10, 8), 5, 1, 3)", model="mlp(16)")
+    with pytest.raises(ValueError, match="5 ways need as many classes to meta-test on"):
+        refuse(few, Data(Site(str(tmp_path))).of(few))
+    with pytest.raises(ValueError, match="ask for --here beside --workers"):
+        perdure.meta(workers=2, home=str(tmp_path))
+    with pytest.raises(ValueError, match="a meta-learner and a seed"):
+        perdure.meta([], home=str(tmp_path))
+
+
+def test_a_new_wave_is_adapted_to(waves, tmp_path):
+    home, id = waves
+    wave = [(x, 2 * math.sin(x - 1)) for x in np.linspace(-5, 5, 12)]
+    lines = ["x,y", *(f"{x},{y}" for x, y in wave[::2]), *(f"{x}," for x, _ in wave[1::2])]
+    (tmp_path / "wave.csv").write_text("\n".join(lines))
+    before, after = (adapt(id, str(tmp_path / "wave.csv"), steps, str(home)) for steps in (0, 10))
+    assert before.steps == 0 and before.loss[0] == before.loss[1] and after.loss[1] < 0.7 * after.loss[0]
+    assert after.names[0] == "row 7" and len(after.said) == 6 and isinstance(after.said[0], float)
+    true = [y for _, y in wave[1::2]]
+    missed = [sum((a - b) ** 2 for a, b in zip(each.said, true, strict=True)) for each in (before, after)]
+    assert missed[1] < missed[0]
+    np.savez(tmp_path / "wave.npz", x=[[x] for x, _ in wave[::2]], y=[y for _, y in wave[::2]], queries=[[0.5]])
+    assert len(adapt(id, str(tmp_path / "wave.npz"), None, str(home)).said) == 1
+
+
+def test_new_characters_are_told_apart(tmp_path):
+    from PIL import Image
+
+    site, _ = made(replace(SHOTS, plan=MetaPlan(60, 4, 30, 20)), tmp_path / "home")
+    (id,) = [p.name for p in site.runs.iterdir()]
+    source = Data(site).of(SHOTS)
+    folder = tmp_path / "task"
+    for c in (0, 1, 2):
+        own = (source.train.y == c).nonzero().flatten().tolist()
+        (folder / f"sign {c}").mkdir(parents=True)
+        for n, at in enumerate(own[:3]):
+            where = folder / f"sign {c}" / f"{n}.png" if n < 2 else folder / f"asked {c}.png"
+            Image.fromarray(source.train.x[at, 0].numpy()).save(where)
+    told = adapt(id, str(folder), None, str(tmp_path / "home"))
+    assert told.classes == ("sign 0", "sign 1", "sign 2")
+    assert told.names == ("asked 0.png", "asked 1.png", "asked 2.png")
+    assert told.said == ["sign 0", "sign 1", "sign 2"]
+    assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in told.values)
+
+
+def test_tasks_that_cannot_be_taken_are_refused(waves, tmp_path):
+    home, id = str(waves[0]), waves[1]
+    for name, text, why in (
+        ("none.csv", "1,2\n2,3\n", "has no queries"),
+        ("two.csv", "1,2,3\n1,1,\n", r"of shape \(1,\), as in training, got \(2,\)"),
+        ("word.csv", "1,2\nx,\n", "is not a table of numbers"),
+        ("nan.csv", "nan,2\n1,\n", "holds NaN"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=why):
+            adapt(id, str(tmp_path / name), None, home)
+    np.savez(tmp_path / "half.npz", x=[[1.0]], y=[1.0])
+    with pytest.raises(DataError, match="it lacks queries"):
+        adapt(id, str(tmp_path / "half.npz"), None, home)
+    with pytest.raises(DataError, match="is a folder of images"):
+        adapt(id, str(tmp_path), None, home)
+    with pytest.raises(FileNotFoundError, match=r"gone\.csv was not found"):
+        adapt(id, str(tmp_path / "gone.csv"), None, home)
+    with pytest.raises(ValueError, match="no finite answer"):
+        (tmp_path / "far.csv").write_text("1000,2\n1,\n")
+        adapt(id, str(tmp_path / "far.csv"), 200, home)
+    perdure.compare(["naive"], seeds=1, steps=1, home=str(tmp_path / "other"), here=True, tracking=False)
+    (other,) = [p.name for p in (tmp_path / "other" / "runs").iterdir()]
+    with pytest.raises(ValueError, match="learned a stream"):
+        adapt(other, "x.csv", None, str(tmp_path / "other"))
