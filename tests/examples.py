@@ -24,6 +24,7 @@ EXAMPLES = {
         "icarl(30)",
         "agem(30, replay=16)",
         "gem(30)",
+        "la_maml(30, inner=3)",
         "ogd(5)",
         "gpm(0.9, samples=50)",
         "ewc(10, samples=64)",
@@ -46,8 +47,9 @@ EXAMPLES = {
 }
 MEETS_MORE = ("joint", "cumulative")  # strategies that change what of the stream is met
 NEEDS_TASKS = ("xdg(0.5)",)
-PLAIN = ("ogd(5)", "gpm(0.9, samples=50)")  # only sgd, and no normalisation layers
+PLAIN = ("la_maml(30, inner=3)", "ogd(5)", "gpm(0.9, samples=50)")  # only sgd, and no normalisation layers
 RESTING = tuple(text for text in EXAMPLES if text.startswith("brain_inspired"))  # early layers: no normalisation
+LOOKING = ("la_maml(30, inner=3)",)  # ahead, from the first step on
 ATTACKED = tuple(text for text in EXAMPLES if "adversarial(" in text or "trades" in text)  # from the first step on
 WINNERS = ("heterogeneous_dropout",)  # only models with winners
 CHAIN_OF_ALL = strategy(" + ".join(text for text in EXAMPLES if text not in (*MEETS_MORE, *NEEDS_TASKS)))

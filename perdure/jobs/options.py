@@ -54,6 +54,9 @@ Attacks = Annotated[
     list[str] | None,
     Option("--attack", help="Made after every experience, as 'pgd(eps=0.1)'; again for more.", rich_help_panel=WHAT),
 ]
+Start = Annotated[
+    str, Option(metavar="RUN", help="Id of a finished run whose weights to begin from.", rich_help_panel=WHAT)
+]
 AttackSamples = Annotated[int, Option(help="Test samples of each experience to attack.", min=1, rich_help_panel=WHAT)]
 
 Learners = Annotated[

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..strategies.meta.names import meta_learner
 from ..strategies.rng import Rng
 from ..streams.dataset import DataError
-from .api import found
 from .execute import finished
+from .found import found
 from .meta_run import MetaRun, judged_model
 from .site import Site
 from .store import Store

@@ -1,6 +1,5 @@
 """What Python users call; the command line calls the same."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,8 +22,9 @@ from .command import Command
 from .conduct import Watch, check, conduct, nobody
 from .execute import finished, forget
 from .executor import Data, Executor, InProcess
+from .found import found
 from .journal import Journal
-from .kinds import AnyRun, kind, run_of
+from .kinds import kind
 from .meta_results import MetaComparison
 from .meta_run import MetaRun
 from .results import Comparison, Outcome
@@ -74,6 +74,7 @@ def compare(
     device: str = "cpu",
     attacks: Sequence[str | Attack] = (),
     attack_samples: int = 200,
+    start: str = "",
     again: bool = False,
     watch: Watch = nobody,
     **how: Any,
@@ -82,7 +83,9 @@ def compare(
 
     strategies: as text, `"rehearsal(500) + ewc(100)"`, or as objects. seeds: how many, or which.
     steps: batches of each experience, instead of epochs. attacks: made after every experience, on `attack_samples` test
-    samples of each experience met so far, as `"pgd(eps=0.1)"`. again: forget what has been reached before.
+    samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
+    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: forget what has
+    been reached before.
     how: fields of `How`, where and by whom runs are made.
 
     Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
@@ -106,6 +109,7 @@ def compare(
     made = tuple(a if isinstance(a, str) else spell(a, ATTACKS) for a in attacks)
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"device": device, "attacks": made, "attack_samples": attack_samples}
+    common["start"] = found(start, where.home).id if start else ""
     asked = Command.grid(texts, chosen, **common)
     line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], list(chosen), asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch)
@@ -201,15 +205,6 @@ def resume(id: str | None = None, home: str = "perdure-runs", watch: Watch = nob
     plugins.load(how.plugins)
     run = found(id, home)
     return make(Command((run,), kind(run).line([run.method], run, [run.seed])), how, watch=watch)
-
-
-def found(id: str, home: str) -> AnyRun:
-    """The run whose id begins so. Raises ValueError."""
-    files = sorted((Site(home).runs).glob(f"{id}*/run.json"))
-    if len(files) != 1:
-        which = "none" if not files else "several: " + ", ".join(f.parent.name for f in files)
-        raise ValueError(f"expected the id of one run in {home}, got {id!r}, which fits {which}")
-    return run_of(json.loads(files[0].read_text())["run"]).normal()
 
 
 def outcome(id: str, home: str = "perdure-runs") -> Outcome:

@@ -26,11 +26,11 @@ from ..strategies.attacks.victims import MaskedGradients
 from ..strategies.loop import restored
 from ..streams.dataset import Dataset
 from . import plugins
-from .api import found
 from .events import Failed
 from .execute import execute, finished
 from .executor import Data
 from .figures import sheet, wrapped
+from .found import found
 from .mlflow_tracker import client, experiment, sanitized
 from .report import embedded, page
 from .run import Run, build

@@ -34,7 +34,7 @@ def check(command: Command, site: Site, data: Data) -> None:
     for run in (r for r in command.runs if not finished(r, site)):
         same = replace(run, seed=0)
         if same not in seen:
-            doubt = kind(run).refuse(run, data.of(run))
+            doubt = kind(run).refuse(run, data.of(run), site)
             if doubt:
                 warnings.warn(f"{run.method} {doubt}", Caution, stacklevel=2)
             seen.add(same)

@@ -14,14 +14,17 @@ from . import command, report
 from .journal import Row, matrix, robustness, row, under
 from .results import Comparison
 from .run import Run, build
+from .site import Site
+from .start import start_from
 from .target import refuse
 from .target import robustness as attacked
 from .work import Kind, Step
 
 
 class Continual:
-    def __init__(self, run: Run, dataset: Dataset, alive: Callable[[], None], workers: int = 1):
+    def __init__(self, run: Run, dataset: Dataset, alive: Callable[[], None], site: Site):
         self.run, (self.stream, self.learner, self.strategy) = run, build(run, dataset)
+        start_from(self.learner.model, run, site)
         self.learner.pulse, self.length = alive, len(self.stream.marks)
 
     def reached(self, checkpoint):
@@ -58,8 +61,9 @@ class Continual:
         return {f"{name}_{stone.experience + 1:02d}": figure for name, figure in figures.items()}
 
 
-def _refuse(run: Run, dataset: Dataset) -> str:
+def _refuse(run: Run, dataset: Dataset, site: Site) -> str:
     stream, learner, strategy = build(replace(run, device="cpu"), dataset)
+    start_from(learner.model, run, site)
     learner.protocol, learner.heads = stream.protocol, stream.heads(0)
     state = strategy.init(learner)
     if run.attacks:

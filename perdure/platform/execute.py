@@ -83,7 +83,7 @@ def forget(run: AnyRun, site: Site) -> None:
 def _attempt(run, site, dataset, store, journal, attempt, alive):
     torch.set_num_threads(run.threads)
     folder, data = site.folder(run), dataset.fingerprint if dataset is not None else ""
-    work = kind(run).work(run, dataset, alive, site.workers)
+    work = kind(run).work(run, dataset, alive, site)
     checkpoint = store.load()
     if checkpoint is not None and checkpoint["data"] != data:
         raise ValueError(

@@ -20,6 +20,7 @@ from ..streams.episodes import Episodes, Tasks
 from . import meta_results
 from .journal import Row
 from .meta_run import MetaRun, judged_model, meta_build
+from .site import Site
 from .work import Kind, Step
 
 DRAWN = 3  # tasks in a picture
@@ -27,8 +28,8 @@ STEPS = (0, 1, 5, 10)  # after which a picture shows them
 
 
 class Meta:
-    def __init__(self, run: MetaRun, dataset: Dataset | None, alive: Callable[[], None], workers: int = 1):
-        self.run, self.alive, self.workers = run, alive, workers
+    def __init__(self, run: MetaRun, dataset: Dataset | None, alive: Callable[[], None], site: Site):
+        self.run, self.alive, self.workers = run, alive, site.workers
         self.tasks, self.model, self.loss, self.learner = meta_build(run, dataset)
         self.length = -(-run.plan.iterations // run.plan.every)
 
@@ -85,7 +86,7 @@ def row(stone: MetaMilestone, milestone: int) -> Row:
     }
 
 
-def refuse(run: MetaRun, dataset: Dataset | None) -> str:
+def refuse(run: MetaRun, dataset: Dataset | None, site: Site) -> str:
     """Raises ValueError for what does not fit together, before anything is started. Has no doubts."""
     tasks, model, loss, learner = meta_build(replace(run, device="cpu"), dataset)
     learned = learner.init(weights_of(model), Rng(run.seed).fold("meta")["init"])

@@ -33,6 +33,7 @@ class Run:
     device: str = "cpu"
     attacks: tuple[str, ...] = ()  # made on the model after every experience
     attack_samples: int = 200  # test samples of each experience that are attacked
+    start: str = ""  # id of a run whose weights are begun from
 
     def __post_init__(self):
         object.__setattr__(self, "attacks", tuple(self.attacks))
@@ -53,6 +54,8 @@ class Run:
         parts = asdict(self.normal())
         if not self.attacks:
             parts = {k: v for k, v in parts.items() if k not in ATTACKED}
+        if not self.start:
+            del parts["start"]
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -69,9 +72,11 @@ class Run:
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", *ATTACKED)}
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "start", *ATTACKED)}
         if self.attacks:
             flat |= {"attacks": ", ".join(self.attacks), "attack_samples": self.attack_samples}
+        if self.start:
+            flat["start"] = self.start
         return flat | {k: v for k, v in asdict(self.plan).items() if v is not None}
 
     def source(self) -> Source:

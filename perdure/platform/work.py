@@ -34,8 +34,8 @@ class Work(Protocol):
 class Kind:
     """What runs of one kind do in their own way. A run is a Run or a MetaRun."""
 
-    work: Callable[..., Work]  # of a run, its data, what is called after every step, and how many workers share it
-    refuse: Callable[[Any, Any], str]  # raises ValueError for a run that cannot work with its data; says its doubts
+    work: Callable[..., Work]  # of a run, its data, what is called after every step, and where
+    refuse: Callable[..., str]  # raises ValueError for a run that cannot work with its data there; says its doubts
     metrics: Callable[[Sequence[Row]], dict[str, float]]  # what a tracker is told with the last of some rows
     figures: Callable[[Any, Sequence[Row]], dict[str, Any]]  # Matplotlib figures of a finished run, by file name
     compared: Callable[..., Any]  # a Comparison of outcomes

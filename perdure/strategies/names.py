@@ -20,6 +20,7 @@ from .gpm import GradientProjection
 from .heterogeneous_dropout import HeterogeneousDropout
 from .icarl import ICaRL
 from .interference import Interference
+from .la_maml import LaMAML
 from .mas import MAS
 from .models.conv4 import Conv4
 from .models.convnet import ConvNet
@@ -47,6 +48,7 @@ STRATEGIES: dict[str, type] = {
     "icarl": ICaRL,
     "agem": AGEM,
     "gem": GEM,
+    "la_maml": LaMAML,
     "ogd": OGD,
     "gpm": GradientProjection,
     "ewc": EWC,

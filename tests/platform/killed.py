@@ -34,7 +34,7 @@ def main(home: str, seed: int, kind: str) -> None:
     run = RUNS[kind]
     site = Site(home, every_steps=3)
     dataset, chance, deaths = Data(site).of(run), random.Random(seed), 0
-    kinds.kind(run).refuse(run, dataset)  # what torch imports late is imported once, before the forks
+    kinds.kind(run).refuse(run, dataset, site)  # what torch imports late is imported once, before the forks
     gc.collect()
     gc.freeze()  # a child that looks through all of it copies every page, and is killed before its first step
     while not finished(run, site):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import perdure
 from perdure.notation import NotationError
@@ -17,7 +18,10 @@ from perdure.platform.fleet import Fleet
 from perdure.platform.journal import Journal
 from perdure.platform.meta import refuse
 from perdure.platform.meta_run import MetaRun
+from perdure.platform.run import build
 from perdure.platform.site import Site
+from perdure.platform.start import start_from
+from perdure.platform.store import Store
 from perdure.strategies.meta.maml import MAML
 from perdure.strategies.meta.train import MetaPlan
 from perdure.streams.dataset import DataError
@@ -122,10 +126,10 @@ def test_what_does_not_fit_is_refused_before_anything_starts(tmp_path):
         (MetaRun("meta_augmentation"), "for images"),
     ):
         with pytest.raises(ValueError, match=why):
-            refuse(run, None)
+            refuse(run, None, Site(str(tmp_path)))
     few = MetaRun(episodes="few_shot(strokes(10, 8), 5, 1, 3)", model="mlp(16)")
     with pytest.raises(ValueError, match="5 ways need as many classes to meta-test on"):
-        refuse(few, Data(Site(str(tmp_path))).of(few))
+        refuse(few, Data(Site(str(tmp_path))).of(few), Site(str(tmp_path)))
     with pytest.raises(ValueError, match="ask for --here beside --workers"):
         perdure.meta(workers=2, home=str(tmp_path))
     with pytest.raises(ValueError, match="a meta-learner and a seed"):
@@ -165,6 +169,35 @@ def test_new_characters_are_told_apart(tmp_path):
     assert told.names == ("asked 0.png", "asked 1.png", "asked 2.png")
     assert told.said == ["sign 0", "sign 1", "sign 2"]
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in told.values)
+
+
+def test_a_stream_is_learned_from_what_was_meta_learned(tmp_path):
+    home = str(tmp_path / "home")
+    site, _ = made(SHOTS, home)
+    learned = Store(site.folder(SHOTS)).load()["learned"]["weights"]
+    common = {"on": "split(strokes(20, 8), 4)", "model": "mlp(16)", "epochs": 1, "home": home, "tracking": False}
+    fresh, begun, again = (
+        perdure.compare(["naive"], seeds=1, start=start, here=True, **common) for start in ("", SHOTS.id[:6], SHOTS.id)
+    )
+    run = begun.outcomes[0].run
+    assert run.start == SHOTS.id and run.id == again.outcomes[0].run.id != fresh.outcomes[0].run.id
+    assert "start" not in fresh.outcomes[0].run.row() and f"--start {SHOTS.id}" in begun.line
+    first, other = fresh.outcomes[0].rows[0], begun.outcomes[0].rows[0]
+    assert first["baseline"] != other["baseline"] and first["loss"] != other["loss"]
+    _, learner, _ = build(run, Data(site).of(run))
+    anew = {k: v.clone() for k, v in learner.model.state_dict().items()}
+    start_from(learner.model, run, site)
+    *body, weight, bias = learner.model.state_dict()
+    assert all(torch.equal(learner.model.state_dict()[k], learned[k]) for k in body)
+    assert all(torch.equal(learner.model.state_dict()[k], anew[k]) for k in (weight, bias))  # 20 classes, not 8 values
+    with pytest.raises(ValueError, match=r"weights of mlp\(16\), which do not fit mlp\(17\)"):
+        perdure.compare(["naive"], start=SHOTS.id, here=True, **common | {"model": "mlp(17)"})
+    start_from(learner.model, replace(run, start=run.id), site)  # and from what a stream has left
+    left = Store(site.folder(run)).load()["model"]
+    assert all(torch.equal(v, left[k]) for k, v in learner.model.state_dict().items())
+    (site.folder(run) / "finished").unlink()
+    with pytest.raises(ValueError, match="is not finished"):
+        perdure.compare(["ewc"], seeds=1, start=run.id, here=True, **common)
 
 
 def test_tasks_that_cannot_be_taken_are_refused(waves, tmp_path):

@@ -15,7 +15,7 @@ from perdure.strategies.rng import Rng
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 
-from ..examples import ATTACKED, CHAIN_OF_ALL, EXAMPLES, MEETS_MORE, NEEDS_TASKS, PLAIN, RESTING, WINNERS
+from ..examples import ATTACKED, CHAIN_OF_ALL, EXAMPLES, LOOKING, MEETS_MORE, NEEDS_TASKS, PLAIN, RESTING, WINNERS
 
 PLAN = Plan(epochs=2, batch_size=20)
 ALL = EXAMPLES | {"all": CHAIN_OF_ALL}
@@ -82,7 +82,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_from_any_step(name, protocol, op
 
 
 @pytest.mark.parametrize(
-    ("name", "protocol"), [c for c in CASES if c[0] not in (*MEETS_MORE, *NEEDS_TASKS, *ATTACKED, "all")]
+    ("name", "protocol"), [c for c in CASES if c[0] not in (*MEETS_MORE, *NEEDS_TASKS, *ATTACKED, *LOOKING, "all")]
 )
 def test_before_any_past_it_is_the_naive_learner(name, protocol):
     stream = blobs(tasks=1, protocol=protocol)
