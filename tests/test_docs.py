@@ -69,7 +69,9 @@ def fitted(words: list[str]) -> list[str]:
 def test_a_line_of_the_docs_runs(words, folder):
     if words[0] in ("run", "compare", "meta"):
         if "--start" in words:
-            CliRunner().invoke(main.app, ["meta", "maml", "--on", "few_shot(strokes, 5, 1)", "--model", "conv4", *FEWER])
+            CliRunner().invoke(
+                main.app, ["meta", "maml", "--on", "few_shot(strokes, 5, 1)", "--model", "conv4", *FEWER]
+            )
             (made,) = (folder / "perdure-runs" / "runs").iterdir()
             words = [made.name if w == "9d04" else w for w in words]
         words = fitted(words)

@@ -2,13 +2,15 @@
 judged by."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from .cifar import CIFAR100
 from .dataset import Dataset, Source
 from .experience import pixels
 from .places import Places
@@ -106,8 +108,9 @@ class FewShot(EpisodeRecipe):
     to be judged by (Vinyals et al. 2016, arXiv:1606.04080).
 
     Classes are dealt out to meta-training, -validation and -testing in the order of a shuffle by `seed`, so that no
-    class is met in two of them; `shares` tells how many. Training and test samples of a class go into one pool. turns:
-    whether quarter turns of a class count as classes of their own (Santoro et al. 2016, arXiv:1605.06065).
+    class is met in two of them; `shares` tells how many. Or else `test` names those to meta-test on, `validation` those
+    to validate on, and `train` those to train on, or all others. Training and test samples of a class go into one pool.
+    turns: whether quarter turns of a class count as classes of their own (Santoro et al. 2016, arXiv:1605.06065).
     """
 
     dataset: Source
@@ -117,9 +120,16 @@ class FewShot(EpisodeRecipe):
     turns: bool = False
     shares: tuple[float, ...] = (0.64, 0.16, 0.2)
     seed: int = 0
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
     def __post_init__(self):
         _refuse_too_few(self.shots, self.queries)
+        for phase in get_args(Phase):  # a recipe may be read from a list
+            object.__setattr__(self, phase, tuple(getattr(self, phase)))
+        if (self.train or self.validation) and not self.test:
+            raise ValueError("name the classes to meta-test on too: test=['...']")
         if not isinstance(self.dataset, Source):
             raise TypeError(f"expected a data set such as strokes first, got {self.dataset!r}")
         if self.ways < 2:
@@ -133,6 +143,64 @@ class FewShot(EpisodeRecipe):
     def arranged(self, dataset: Dataset | None, device: torch.device | str = "cpu") -> "Characters":
         assert dataset is not None
         return Characters.of(self, dataset.to(device))
+
+    def deal(self, classes: Sequence[str]) -> dict[Phase, Tensor]:
+        """Which of the classes, by number, are met in which phase: none in two. Raises ValueError."""
+        if not self.test:
+            order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(self.seed))
+            first = round(self.shares[0] * len(classes))
+            second = first + round(self.shares[1] * len(classes))
+            return {"train": order[:first], "validation": order[first:second], "test": order[second:]}
+        others = tuple(name for name in classes if name not in self.validation + self.test)
+        named: dict[Phase, Sequence[str]] = {
+            "train": self.train or others, "validation": self.validation, "test": self.test
+        }  # fmt: skip
+        phase_of: dict[str, Phase] = {}
+        for phase, names in named.items():
+            for name in names:
+                if name not in classes:
+                    raise ValueError(f"the data have no class {name!r}; they have {', '.join(classes)}")
+                if name in phase_of:
+                    raise ValueError(
+                        f"class {name!r} is met in meta-{phase_of[name]} and in meta-{phase}, so that tests would tell "
+                        "of what was trained on; name it once"
+                    )
+                phase_of[name] = phase
+        return {
+            phase: torch.tensor([classes.index(n) for n in names], dtype=torch.int64) for phase, names in named.items()
+        }
+
+
+@dataclass(frozen=True)
+class CIFARFS(EpisodeRecipe):
+    """Few-shot tasks of CIFAR-100's classes as dealt out by Bertinetto et al. 2019 (arXiv:1805.08136): 64 to meta-train
+    on, 16 to validate on and 20 to test on, 600 images each."""
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+
+    def __post_init__(self):
+        self.few_shot()
+
+    def few_shot(self) -> FewShot:
+        return FewShot(CIFAR100(), self.ways, self.shots, self.queries, validation=VALIDATION, test=TEST)
+
+    def source(self) -> Source:
+        return self.few_shot().source()
+
+    def arranged(self, dataset: Dataset | None, device: torch.device | str = "cpu") -> "Characters":
+        return self.few_shot().arranged(dataset, device)
+
+
+VALIDATION = (
+    "beaver", "beetle", "butterfly", "camel", "cattle", "crab", "crocodile", "flatfish", "lamp", "maple_tree",
+    "motorcycle", "otter", "sea", "shark", "television", "tractor",
+)  # fmt: skip
+TEST = (
+    "baby", "bed", "bicycle", "chimpanzee", "fox", "leopard", "man", "pickup_truck", "plain", "poppy", "rocket", "rose",
+    "snail", "sweet_pepper", "table", "telephone", "wardrobe", "whale", "woman", "worm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,17 +224,12 @@ class Characters(Tasks):
                     f"class {name} has {len(own)} samples, and {recipe.shots} shots with {recipe.queries} queries need "
                     f"{need}; ask for fewer, or leave the class out"
                 )
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))
-        first = round(recipe.shares[0] * len(rows))
-        second = first + round(recipe.shares[1] * len(rows))
-        parts: dict[Phase, Tensor] = {
-            "train": order[:first], "validation": order[first:second], "test": order[second:]
-        }  # fmt: skip
+        parts = recipe.deal(dataset.classes)
         for phase in ("train", "test"):
             if len(parts[phase]) * turned < recipe.ways:
                 raise ValueError(
                     f"{recipe.ways} ways need as many classes to meta-{phase} on; of {len(rows)} there are "
-                    f"{len(parts[phase]) * turned}; ask for fewer ways, or for other shares"
+                    f"{len(parts[phase]) * turned}; ask for fewer ways, or deal out the classes otherwise"
                 )
         return Characters(recipe, x, rows, parts, turned)
 

@@ -10,11 +10,12 @@ from .cleansed import Cleansed
 from .crafted import Collided, Matched
 from .digits import Digits
 from .drifting import Drifting
-from .episodes import EpisodeRecipe, FewShot, Sinusoid
+from .episodes import CIFARFS, EpisodeRecipe, FewShot, Sinusoid
 from .images import Images
 from .imbalanced import Imbalanced, LongTailed
 from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
 from .noisy import Noisy
+from .omniglot import Omniglot
 from .online import Online
 from .permuted import Permuted
 from .poisoned import Backdoored, Flipped
@@ -56,6 +57,7 @@ DATASETS: dict[str, type] = {
     "cifar10": CIFAR10,
     "cifar100": CIFAR100,
     "svhn": SVHN,
+    "omniglot": Omniglot,
     "strokes": Strokes,
     "images": Images,
     "arrays": Arrays,
@@ -63,7 +65,7 @@ DATASETS: dict[str, type] = {
     "rolls": Rolls,
     "avalanche_data": AvalancheData,
 }
-EPISODES: dict[str, type] = {"sinusoid": Sinusoid, "few_shot": FewShot}
+EPISODES: dict[str, type] = {"sinusoid": Sinusoid, "few_shot": FewShot, "cifar_fs": CIFARFS}
 
 
 def stream_recipe(text: str) -> Recipe:

@@ -13,6 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from .dataset import DataError, Dataset, Part, Source
 from .places import DataNotFound, Places
 
 REACH = 5  # seconds to wait for a server before the network counts as away
-PACKED = {".gz", ".zip"}  # left behind by a download, beside what was in them
+PACKED = {".gz", ".zip"}  # left behind by a download, beside what was in them, unless it is them that are read
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Vision(Source):
         """Images (N, C, H, W), labels and class names from what torchvision has read."""
         return read.data[:, None], read.targets, read.classes
 
+    def dataset(self, first: Any, second: Any) -> Dataset:
+        """The data set of torchvision's one to train on and one to test on."""
+        (x, y, classes), (x_test, y_test, _) = self.part(first), self.part(second)
+        return Dataset(Part(x.contiguous(), y), Part(x_test.contiguous(), y_test), tuple(map(str, classes)))
+
     def load(self, places: Places) -> Dataset:
         stem = self.home.split("/")[0]
         folders = (self.home, stem, self.name, self.name.replace("_", "-"), f"{self.name}/{self.home}", ".")
@@ -58,14 +64,15 @@ class Vision(Source):
         found = found or self._downloaded(places, seen)
         try:
             with _staged(found, self.home) as root:
-                (x, y, classes), (x_test, y_test, _) = (self.part(self.read(root, train)) for train in (True, False))
-        except (AssertionError, EOFError, OSError, RuntimeError, TypeError, ValueError, zlib.error) as e:
+                return self.dataset(*(self.read(root, train) for train in (True, False)))
+        except DataError:
+            raise
+        except (AssertionError, BadZipFile, EOFError, OSError, RuntimeError, TypeError, ValueError, zlib.error) as e:
             if isinstance(e, OSError) and e.errno is not None:
                 raise  # not the data but the machine: a full disk, a forbidden folder
             folder = next(iter(found.values())).parent
             why = f"{type(e).__name__}: {e}".strip(": ")
             raise DataError(f"the files of {self.name} in {folder} are damaged ({why}); fetch them anew") from e
-        return Dataset(Part(x.contiguous(), y), Part(x_test.contiguous(), y_test), tuple(map(str, classes)))
 
     def _downloaded(self, places: Places, seen: list[str]) -> dict[str, Path]:
         """The files, after a download into the per-user cache: all of them, or none."""
@@ -79,7 +86,7 @@ class Vision(Source):
                 for train in (True, False):
                     self.read(Path(folder), train, download=True)
                 for path in (Path(folder) / self.home).iterdir():
-                    if path.is_file() and path.suffix not in PACKED:
+                    if path.is_file() and (path.suffix not in PACKED or path.name in self.files()):
                         path.replace(into / path.name)
         except (OSError, RuntimeError, HTTPException) as e:
             raise self._not_found(places, [*seen, f"download: failed, {e}"]) from e

@@ -1,15 +1,20 @@
 """Episodes: tasks as published, classes that are never met in two phases, the same draws for the same generator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 
 import pytest
 import torch
+from torchvision import datasets as readers
 
+from perdure.notation import spell
 from perdure.streams.dataset import Dataset, Part, Source
-from perdure.streams.episodes import FewShot, Sinusoid
+from perdure.streams.episodes import TEST, VALIDATION, FewShot, Sinusoid
+from perdure.streams.names import DATASETS, EPISODES, episode_recipe
 from perdure.streams.places import Places
 from perdure.streams.strokes import Strokes
+
+from . import tiny
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,29 @@ def test_no_class_is_met_in_two_phases_and_every_class_in_one():
     assert [len(v) for v in met.values()] == [12, 4, 4] and len(set.union(*met.values())) == 20
 
 
+def test_classes_are_dealt_out_by_name_too():
+    recipe = FewShot(Counted(), 2, 1, 2, validation=("3", "19"), test=("7", "0", "11"))
+    dealt = recipe.tasks(Places()).dealt
+    assert dealt["validation"].tolist() == [3, 19] and dealt["test"].tolist() == [7, 0, 11]
+    assert sorted(dealt["train"].tolist()) == [n for n in range(20) if n not in (0, 3, 7, 11, 19)]
+    few = replace(recipe, train=("1", "2"), validation=()).tasks(Places())
+    assert few.dealt["train"].tolist() == [1, 2] and few.phases == ("train", "test")
+    text = "few_shot(digits, 2, 1, train=['1', '2'], test=['3', '4'])"
+    assert episode_recipe(spell(episode_recipe(text), EPISODES | DATASETS)) == episode_recipe(text)
+
+
+def test_cifar_fs_is_dealt_out_as_published(tmp_path, nowhere, monkeypatch):
+    monkeypatch.setattr(
+        tiny, "CIFAR100_NAMES", names := sorted({*VALIDATION, *TEST, *(f"other {n}" for n in range(64))})
+    )
+    tiny.cifar(tmp_path, readers.CIFAR100, monkeypatch)
+    recipe = episode_recipe("cifar_fs(5, 1, 1)")
+    tasks = recipe.tasks(replace(nowhere, folder=str(tmp_path)))
+    assert {phase: len(own) for phase, own in tasks.dealt.items()} == {"train": 64, "validation": 16, "test": 20}
+    assert {names[c] for c in tasks.dealt["test"]} == set(TEST) and "maple_tree" in VALIDATION
+    assert tasks.draw(2, chance(), "test").support_x.shape == (2, 5, 3, 32, 32)
+
+
 def test_draws_depend_on_the_generator_alone():
     tasks = FewShot(Strokes(20, 8), ways=4, shots=1, queries=3).tasks(Places())
     one, two, other = (tasks.draw(4, chance(s)) for s in (1, 1, 2))
@@ -114,6 +142,12 @@ def test_turned_classes_are_classes_of_their_own():
         (lambda: FewShot(Counted(), ways=9, queries=2).tasks(Places()), "9 ways need as many classes to meta-test on"),
         (lambda: FewShot(Counted(), ways=4, queries=2).tasks(Places()).draw(1, chance(), "validation"), "3 classes"),
         (lambda: FewShot(Counted(), queries=2, turns=True).tasks(Places()), "turns=True is for square images"),
+        (lambda: FewShot(Counted(), train=("1", "2")), "name the classes to meta-test on too"),
+        (
+            lambda: FewShot(Counted(), 2, queries=2, train=("1", "2"), test=("2", "3")).tasks(Places()),
+            "class '2' is met in meta-train and in meta-test",
+        ),
+        (lambda: FewShot(Counted(), 2, queries=2, test=("2", "x")).tasks(Places()), "have no class 'x'"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(make, said):

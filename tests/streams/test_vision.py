@@ -16,6 +16,7 @@ from torchvision import datasets as readers
 from perdure.streams.cifar import CIFAR10, CIFAR100
 from perdure.streams.dataset import DataError
 from perdure.streams.mnist import EMNIST, KMNIST, MNIST, FashionMNIST
+from perdure.streams.omniglot import Omniglot
 from perdure.streams.places import DataNotFound, Places
 from perdure.streams.svhn import SVHN
 
@@ -101,6 +102,37 @@ def test_svhn(tmp_path, nowhere, monkeypatch):
     data = SVHN().load(replace(nowhere, folder=str(tmp_path)))
     assert np.array_equal(data.train.x, made["train"])
     assert np.array_equal(data.train.y, tiny.LABELS["train"])  # the files say 10 where they mean 0
+
+
+@pytest.mark.parametrize("where", ["omniglot-py", "omniglot", "."])
+def test_omniglot_has_the_characters_of_both_parts(where, tmp_path, nowhere, monkeypatch):
+    made = tiny.omniglot(tmp_path / where, monkeypatch)
+    data = Omniglot(size=105).load(replace(nowhere, folder=str(tmp_path)))
+    assert data.classes == tuple(f"{a}/character{c:02d}" for a in ("Elvish", "Greek") for c in (1, 2, 3))
+    assert len(data.train.y) == 6 * 15 and data.test.x.shape == (6 * 5, 1, 105, 105)
+    for part, people in ((data.train, range(1, 16)), (data.test, range(16, 21))):
+        for n, (c, person) in enumerate((c, p) for c in range(6) for p in people):
+            assert part.y[n] == c and np.array_equal(part.x[n, 0] == 255, made[data.classes[c], person])
+    small = Omniglot().load(replace(nowhere, folder=str(tmp_path)))
+    assert small.train.x.shape == (90, 1, 28, 28)
+    assert abs(small.train.x.float().mean() - data.train.x.float().mean()) < 2
+
+
+def test_an_omniglot_that_is_not_the_original_is_damaged(tmp_path, nowhere, monkeypatch):
+    tiny.omniglot(tmp_path, monkeypatch)
+    path = tmp_path / "images_evaluation.zip"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"omniglot .* damaged"):
+        Omniglot().load(replace(nowhere, folder=str(tmp_path)))
+
+
+def test_an_omniglot_that_was_downloaded_is_kept(mirror, tmp_path, nowhere, monkeypatch):
+    tiny.omniglot(tmp_path / "mirror", monkeypatch)
+    monkeypatch.setattr(readers.Omniglot, "download_url_prefix", mirror.rstrip("/"))
+    places = replace(nowhere, download=True)
+    assert len(Omniglot().load(places).classes) == 6
+    assert sorted(p.name for p in (places.cache / "omniglot").iterdir()) == Omniglot().files()
+    assert len(Omniglot().load(nowhere).classes) == 6  # without a network now
 
 
 @pytest.mark.parametrize(

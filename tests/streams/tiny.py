@@ -2,13 +2,17 @@
 
 import gzip
 import hashlib
+import io
 import pickle
 import struct
+import zipfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 LABELS = {"train": np.arange(20) % 10, "test": np.arange(10)}
+CIFAR100_NAMES = [f"thing {k}" for k in range(100)]
 
 
 def pictures(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -52,7 +56,7 @@ def cifar(root: Path, reader, monkeypatch) -> dict[str, np.ndarray]:
             made[part].append(data.reshape(-1, 3, 32, 32))
             listed.append([name, write(name, {"data": data, "fine_labels" if fine else "labels": labels})])
         monkeypatch.setattr(reader, f"{part}_list", listed)
-    names = {reader.meta["key"]: [f"thing {k}" for k in range(100 if fine else 10)]}
+    names = {reader.meta["key"]: CIFAR100_NAMES if fine else [f"thing {k}" for k in range(10)]}
     monkeypatch.setattr(reader, "meta", reader.meta | {"md5": write(reader.meta["filename"], names)})
     return {part: np.concatenate(arrays) for part, arrays in made.items()}
 
@@ -69,4 +73,25 @@ def svhn(folder: Path, monkeypatch) -> dict[str, np.ndarray]:
         savemat(path, {"X": made[part].transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]})
         listed[part] = [listed[part][0], path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(SVHN, "split_list", listed)
+    return made
+
+
+def omniglot(folder: Path, monkeypatch, characters: int = 3, people: int = 20) -> dict[str, np.ndarray]:
+    """Two archives of drawings, 105 x 105 with one bit a pixel; returns them by name."""
+    from PIL import Image
+    from torchvision.datasets import Omniglot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made, sums = {}, {}
+    for part, alphabet in (("images_background", "Greek"), ("images_evaluation", "Elvish")):
+        path = folder / f"{part}.zip"
+        with zipfile.ZipFile(path, "w") as packed:
+            for character, person in product(range(1, characters + 1), range(people, 0, -1)):
+                inked = pictures((105, 105), seed=len(made)) > 200
+                made[f"{alphabet}/character{character:02d}", person] = inked
+                Image.fromarray(~inked).save(image := io.BytesIO(), "png")
+                name = f"{part}/{alphabet}/character{character:02d}/{len(made):04d}_{person:02d}.png"
+                packed.writestr(name, image.getvalue())
+        sums[part] = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(Omniglot, "zips_md5", sums)
     return made
