@@ -176,6 +176,7 @@ def meta(
     every: o.Every = None,
     judged: o.Judged = 200,
     parts: o.Parts = None,
+    compiled: o.Compiled = False,
     tested: o.Tested = 600,
     adapted: o.Adapted = "0,1,5,10",
     threads: o.Threads = 1,

@@ -77,6 +77,7 @@ Parts = Annotated[
     int | None,
     Option(help="Of a meta-batch, for workers to share.", min=1, show_default="as workers", rich_help_panel=WHAT),
 ]
+Compiled = Annotated[bool, Option("--compiled", help="By torch.compile, for many iterations.", rich_help_panel=WHAT)]
 Tested = Annotated[int, Option(help="Test tasks at the end.", min=1, rich_help_panel=WHAT)]
 Adapted = Annotated[str, Option(help="Numbers of steps that they are tested after.", rich_help_panel=WHAT)]
 

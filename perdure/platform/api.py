@@ -127,6 +127,7 @@ def meta(
     every: int | None = None,
     judged: int = 200,
     parts: int | None = None,
+    compiled: bool = False,
     tested: int = 600,
     adapted: Sequence[int] = (0, 1, 5, 10),
     threads: int = 1,
@@ -140,7 +141,7 @@ def meta(
     learners: as text, `"maml(lr=0.01, steps=5)"`, or as objects. model: by default mlp(40, 40) for tasks that are made
     up, conv4(32) for those of a data set. batch: tasks in a meta-batch. every: iterations between milestones, each
     judged on `judged` validation tasks; a twentieth of all by default. parts: that a meta-batch falls into; as many
-    as `workers` by default.
+    as `workers` by default. compiled: by torch.compile, for many iterations.
     tested: test tasks at the end, after each number of steps in `adapted`. how: fields of `How`; workers=2 lets two
     Ray workers share every meta-batch of a run in this process.
 
@@ -161,7 +162,7 @@ def meta(
         raise ValueError("expected a meta-learner and a seed at least")
     if where.workers > 1 and not where.here:
         raise ValueError("workers share the meta-batches of a run in this process: ask for --here beside --workers")
-    plan = MetaPlan(iterations, batch, every or max(1, iterations // 20), judged, parts or where.workers)
+    plan = MetaPlan(iterations, batch, every or max(1, iterations // 20), judged, parts or where.workers, compiled)
     if model is None:
         model = "mlp(40, 40)" if episode_recipe(episodes).source() is None else "conv4(32)"
     common = {"model": model, "optimizer": optimizer, "plan": plan, "threads": threads, "device": device}

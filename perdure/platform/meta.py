@@ -13,7 +13,7 @@ import torch
 from ..strategies import names
 from ..strategies.meta.base import MetaLearner, Params, TaskLoss, Told, weights_of
 from ..strategies.meta.names import meta_learner
-from ..strategies.meta.train import MetaBookmark, MetaMilestone, Share, judge, meta_learn, one_part
+from ..strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset
 from ..streams.episodes import Episodes, Tasks
@@ -90,6 +90,8 @@ def refuse(run: MetaRun, dataset: Dataset | None, site: Site) -> str:
     """Raises ValueError for what does not fit together, before anything is started. Has no doubts."""
     tasks, model, loss, learner = meta_build(replace(run, device="cpu"), dataset)
     learned = learner.init(weights_of(model), Rng(run.seed).fold("meta")["init"])
+    if run.device == "cpu":
+        gradient_of(learner, loss, run.plan.compiled)  # on others, more goes together
     few, now, at = tasks.draw(2, Rng(run.seed)["tried"]), Rng(run.seed), [""]
 
     def entered(name: str) -> Callable[..., None]:
@@ -99,7 +101,7 @@ def refuse(run: MetaRun, dataset: Dataset | None, site: Site) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of speed; whoever makes the run hears them
-            one_part(learner, loss, learned, few, now, 0)
+            one_part(gradient_of(learner, loss), learned, few, now, 0)
     except (RuntimeError, NotImplementedError) as e:
         if "vmap" not in str(e) and "transform" not in str(e):
             raise
@@ -170,8 +172,9 @@ class Sharer:
 
     def __init__(self, run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None):
         torch.set_num_threads(run.threads)
-        self.run, self.learner = run, meta_learner(run.learner)
-        _, self.loss = judged_model(run, shape, outputs, classes)
+        self.run = run
+        _, loss = judged_model(run, shape, outputs, classes)
+        self.gradient = gradient_of(meta_learner(run.learner), loss, run.plan.compiled)
 
     def ready(self) -> None:
         pass
@@ -182,7 +185,7 @@ class Sharer:
         made = []
         for n, part in parts:
             episodes = Episodes(*(torch.tensor(v, device=device) for v in part))
-            told = one_part(self.learner, self.loss, here, episodes, Rng(*key), n)
+            told = one_part(self.gradient, here, episodes, Rng(*key), n)
             total = {k: {m: v.detach().cpu().numpy() for m, v in own.items()} for k, own in told.total.items()}
             made.append((n, (total, told.losses.cpu().numpy(), told.finite.cpu().numpy())))
         return made

@@ -15,6 +15,7 @@ from ..nested import copied
 from ..rng import Rng
 from .base import MetaLearner, Params, TaskLoss, Told, weights_of
 
+Gradient = Callable[[dict[str, Params], Episodes], Told]  # of what is learned, on some tasks
 Share = Callable[[dict[str, Params], list[Episodes], Rng], list[Told]]  # what each part of a meta-batch says, in order
 
 
@@ -23,7 +24,8 @@ class MetaPlan:
     """How long is meta-learned: `iterations` of the outer optimizer, `batch` tasks each.
 
     parts: that a meta-batch falls into, whose gradients are added up in order. Workers share them, and who has
-    reckoned which changes no bit of the sum; another number of parts rounds otherwise.
+    reckoned which changes no bit of the sum; another number of parts rounds otherwise. compiled: gradients by
+    torch.compile, which takes a quarter of a minute to begin with (`benchmarks/meta.py`), and rounds otherwise too.
     """
 
     iterations: int = 10_000
@@ -31,6 +33,7 @@ class MetaPlan:
     every: int = 1000  # iterations between milestones; the last is one too
     judged: int = 200  # validation tasks at a milestone
     parts: int = 1
+    compiled: bool = False
 
     def __post_init__(self):
         for name in ("iterations", "batch", "every", "judged", "parts"):
@@ -88,7 +91,7 @@ def meta_learn(
     outer = optimizer(leaves)
     if checkpoint is not None:
         outer.load_state_dict(checkpoint["optimizer"])
-    share = share or partial(alone, learner, loss)
+    share = share or partial(alone, gradient_of(learner, loss, plan.compiled))
     first = checkpoint["iteration"] if checkpoint else 0
     losses = list(checkpoint["losses"]) if checkpoint else []  # since the milestone before, (1,) of each iteration
     diverged = checkpoint["diverged"] if checkpoint else 0
@@ -129,19 +132,33 @@ def meta_learn(
             yield MetaBookmark(i + 1, now_at(i + 1))
 
 
-def alone(
-    learner: MetaLearner, loss: TaskLoss, learned: dict[str, Params], parts: list[Episodes], rng: Rng
-) -> list[Told]:
+def alone(gradient: Gradient, learned: dict[str, Params], parts: list[Episodes], rng: Rng) -> list[Told]:
     """What every part of a meta-batch says, reckoned in this process."""
-    return [one_part(learner, loss, learned, part, rng, n) for n, part in enumerate(parts)]
+    return [one_part(gradient, learned, part, rng, n) for n, part in enumerate(parts)]
 
 
-def one_part(
-    learner: MetaLearner, loss: TaskLoss, learned: dict[str, Params], part: Episodes, rng: Rng, n: int
-) -> Told:
+def one_part(gradient: Gradient, learned: dict[str, Params], part: Episodes, rng: Rng, n: int) -> Told:
     """What the n-th part says: the same whoever reckons it."""
     rng.fold("part", n).seed_torch()
-    return learner.gradient(loss, learned, part)
+    return gradient(learned, part)
+
+
+def gradient_of(learner: MetaLearner, loss: TaskLoss, compiled: bool = False) -> Gradient:
+    """The learner's gradient. Raises ValueError where it is to be compiled and cannot be."""
+    if not compiled:
+        return partial(learner.gradient, loss)
+    if not loss.together:
+        raise ValueError(
+            "tasks of this model are learned one after the other, which would be compiled task by task; take a model "
+            "without convolutions or weights in its normalisations, or leave out compiled"
+        )
+
+    def plain(learned: dict[str, Params], tasks: Episodes):
+        told = learner.gradient(loss, learned, tasks)
+        return told.total, told.losses, told.finite
+
+    fast = torch.compile(plain, dynamic=False)
+    return lambda learned, tasks: Told(*fast(learned, tasks))
 
 
 def parted(tasks: Episodes, parts: int) -> list[Episodes]:

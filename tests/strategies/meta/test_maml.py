@@ -1,14 +1,20 @@
 """Meta-gradients against finite differences in float64, plain loops and each other."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torchopt
 from torch import nn
 
 from perdure.strategies.meta.base import exact_together, goes_together, task_loss, weights_of
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile, ScheduledMAML
+from perdure.strategies.meta.train import MetaPlan, meta_learn
+from perdure.strategies.models.mlp import MLP
+from perdure.strategies.optimizers import Adam
+from perdure.strategies.rng import Rng
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid
 from perdure.streams.places import Places
 from perdure.streams.strokes import Strokes
@@ -109,6 +115,25 @@ def test_together_is_one_after_the_other(waves):
         assert torch.allclose(one.losses, two.losses, rtol=1e-10)
         for part, own in one.gradient.items():
             assert all(torch.allclose(g, two.gradient[part][k], rtol=1e-9, atol=1e-13) for k, g in own.items())
+
+
+def test_three_updates_are_torchopts():
+    tasks, net = Sinusoid(10).tasks(Places()), MLP((40, 40)).build((1,), 1)
+    peer = deepcopy(net)
+    inner, outer = torchopt.MetaSGD(peer, lr=0.01), torch.optim.Adam(peer.parameters(), 1e-3)
+    plan, rng = MetaPlan(3, 25, 3, 5), Rng(0)
+    for i in range(3):
+        outer.zero_grad()
+        start, still = torchopt.extract_state_dict(peer), torchopt.extract_state_dict(inner)
+        for x, y, queries, answers in zip(*tasks.draw(25, rng.fold("meta", i)["tasks"]), strict=True):
+            inner.step(F.mse_loss(peer(x), y))
+            (F.mse_loss(peer(queries), answers) / 25).backward()
+            torchopt.recover_state_dict(peer, start)
+            torchopt.recover_state_dict(inner, still)
+        outer.step()
+    (last,) = meta_learn(tasks, net, task_loss(net, F.mse_loss), MAML(0.01, 1), Adam(1e-3), plan, rng)
+    for name, value in peer.named_parameters():
+        assert torch.allclose(last.checkpoint["learned"]["weights"][name], value, rtol=0, atol=1e-6), name
 
 
 def test_first_order_is_the_gradient_at_the_adapted_weights(waves):

@@ -8,7 +8,8 @@ from torch import nn
 from perdure.strategies.finite import Diverged
 from perdure.strategies.meta.base import task_loss, weights_of
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile
-from perdure.strategies.meta.train import MetaBookmark, MetaPlan, judge, meta_learn, never, one_part
+from perdure.strategies.meta.train import MetaBookmark, MetaPlan, gradient_of, judge, meta_learn, never, one_part
+from perdure.strategies.models.conv4 import Conv4
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
 from perdure.streams.episodes import FewShot, Sinusoid
@@ -82,8 +83,8 @@ def test_whoever_reckons_the_parts_the_bits_are_the_same():
     model, learner = net(), MAML(0.01)
 
     def backwards(learned, parts, rng):
-        loss = task_loss(model, F.mse_loss)
-        told = [one_part(learner, loss, learned, parts[n], rng, n) for n in reversed(range(len(parts)))]
+        gradient = gradient_of(learner, task_loss(model, F.mse_loss))
+        told = [one_part(gradient, learned, parts[n], rng, n) for n in reversed(range(len(parts)))]
         return told[::-1]
 
     plan = MetaPlan(10, 5, 10, 20, parts=3)
@@ -95,6 +96,18 @@ def test_whoever_reckons_the_parts_the_bits_are_the_same():
         assert torch.allclose(one.checkpoint["learned"]["weights"][k], v, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="4 tasks do not fall into 5 parts"):
         MetaPlan(10, 4, parts=5)
+
+
+def test_compiled_gradients_are_the_same_to_rounding_and_resume_to_the_bit():
+    (plain,), compiled = (
+        list(learned_by(MAML(0.01), p)) for p in (MetaPlan(6, 4, 6, 20), MetaPlan(6, 4, 3, 20, 1, True))
+    )
+    for k, v in plain.checkpoint["learned"]["weights"].items():
+        assert torch.allclose(compiled[-1].checkpoint["learned"]["weights"][k], v, rtol=1e-4, atol=1e-6)
+    (again,) = learned_by(MAML(0.01), MetaPlan(6, 4, 3, 20, 1, True), checkpoint=compiled[0].checkpoint)
+    assert same(again.checkpoint["learned"], compiled[-1].checkpoint["learned"])
+    with pytest.raises(ValueError, match="one after the other"):
+        gradient_of(MAML(), task_loss(Conv4(4).build((1, 28, 28), 5), F.cross_entropy, 5), compiled=True)
 
 
 def test_few_shots_of_unknown_characters_are_told_apart():
