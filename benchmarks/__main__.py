@@ -2,7 +2,7 @@
 
 import sys
 
-from . import attacks, generators, loop, methods, platform, projection, strategies
+from . import attacks, generators, loop, meta, methods, platform, projection, strategies
 
 PARTS = {
     "platform": platform.main,
@@ -12,6 +12,7 @@ PARTS = {
     "projection": projection.main,
     "generators": generators.main,
     "attacks": attacks.main,
+    "meta": meta.main,
 }
 
 for name in sys.argv[1:] or PARTS:

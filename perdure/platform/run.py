@@ -19,6 +19,8 @@ from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
 
 ATTACKED = ("attacks", "attack_samples")
+NEUTRAL = {"start": "", "workers": 1}  # what leaves a run what it was without them
+PLAIN = {"accumulate": 1, "precision": "float32"}  # the same of a plan
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Run:
     seed: int = 0
     plan: Plan = field(default_factory=Plan)
     threads: int = 1  # another number rounds otherwise, so it is part of what a run is
+    workers: int = 1  # that share every batch; another number rounds otherwise too
     device: str = "cpu"
     attacks: tuple[str, ...] = ()  # made on the model after every experience
     attack_samples: int = 200  # test samples of each experience that are attacked
@@ -37,8 +40,9 @@ class Run:
 
     def __post_init__(self):
         object.__setattr__(self, "attacks", tuple(self.attacks))
-        if self.attack_samples < 1:
-            raise ValueError(f"attack_samples must be at least 1, got {self.attack_samples}")
+        for name in ("attack_samples", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def method(self) -> str:
@@ -54,8 +58,10 @@ class Run:
         parts = asdict(self.normal())
         if not self.attacks:
             parts = {k: v for k, v in parts.items() if k not in ATTACKED}
-        if not self.start:
-            del parts["start"]
+        for name, usual in NEUTRAL.items():  # as if they had never been thought of
+            if parts[name] == usual:
+                del parts[name]
+        parts["plan"] = {k: v for k, v in parts["plan"].items() if k not in PLAIN or v != PLAIN[k]}
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -72,12 +78,12 @@ class Run:
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "start", *ATTACKED)}
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", *NEUTRAL, *ATTACKED)}
         if self.attacks:
             flat |= {"attacks": ", ".join(self.attacks), "attack_samples": self.attack_samples}
-        if self.start:
-            flat["start"] = self.start
-        return flat | {k: v for k, v in asdict(self.plan).items() if v is not None}
+        flat |= {k: getattr(self, k) for k, usual in NEUTRAL.items() if getattr(self, k) != usual}
+        plan = {k: v for k, v in asdict(self.plan).items() if k not in PLAIN or v != PLAIN[k]}
+        return flat | {k: v for k, v in plan.items() if v is not None}
 
     def source(self) -> Source:
         """Where its data come from."""
@@ -97,5 +103,6 @@ def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:
         torch.default_generator.manual_seed(rng.integer("model"))
         model = names.model(run.model).build(stream.shape, stream.classes.shape[1])
     learner = Learner(model.to(run.device), names.optimizer(run.optimizer), rng)
+    learner.precision, learner.parts, learner.workers = run.plan.precision, run.plan.accumulate, run.workers
     learner.optimizer(model.parameters())  # torch's first brings its compiler in: seconds that are no experience's
     return stream, learner, names.strategy(run.strategy)

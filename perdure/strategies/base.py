@@ -73,6 +73,14 @@ class Strategy:
 class OwnLoop(Strategy):
     """A strategy that trains with a loop of its own: it has no part in ours, nor in sums of strategies."""
 
+    def init(self, learner):
+        if learner.workers > 1 or learner.parts > 1 or learner.precision != "float32":
+            raise ValueError(
+                f"{type(self).__name__} trains with a loop of its own, which knows no workers, no accumulation and no "
+                "bfloat16; run it without"
+            )
+        return {}
+
     def learn(
         self, stream: Stream, learner: Learner, plan: Any, checkpoint: dict[str, Any] | None, due: Callable[[], bool]
     ) -> Iterator[Any]:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import team
+from .coupled import batch_norm
 from .learner import Learner
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -15,6 +17,11 @@ def expect_apart(learner: Learner) -> None:
     """Let batch normalisation heed what `keep_apart` says of a batch."""
     for name, module in learner.model.named_modules():
         if isinstance(module, BatchNorm):
+            if learner.parts > 1:
+                raise ValueError(
+                    f"attacked and clean samples are normalised apart ({name}), which needs whole batches; "
+                    "ask for no accumulation, or for a model without batch normalisation"
+                )
             pair = _Pair(learner, name)
             module.register_forward_pre_hook(pair.before)
             module.register_forward_hook(pair.after)
@@ -52,9 +59,11 @@ class _Pair:
         if not module.training or attacked is None or self._name in self._learner.scratch["normalised"]:
             return None
         self._learner.scratch["normalised"].add(self._name)  # the first pass after it was said is the batch's own
-        mask = F.pad(attacked, (0, len(x) - len(attacked)))
+        now = team.under_way()
+        mask = F.pad(attacked, (0, (len(x) if now is None else now.whole) - len(attacked)))
         if mask.sum() < 2 or (~mask).sum() < 2:
             return None
+        mask = team.own(mask)
         self._held = (x[mask], mask)
         return (x[~mask],)
 
@@ -65,5 +74,8 @@ class _Pair:
         self._held = None
         both = out.new_empty(len(mask), *out.shape[1:])
         both[~mask] = out
-        both[mask] = F.batch_norm(x, None, None, module.weight, module.bias, training=True, eps=module.eps)
+        if team.under_way() is None:
+            both[mask] = F.batch_norm(x, None, None, module.weight, module.bias, training=True, eps=module.eps)
+        else:
+            both[mask] = batch_norm(x, module, running=False)
         return both

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..streams.experience import Samples, pixels
+from . import team
 from .base import State, Strategy
 from .learner import Learner
 from .memory import balanced, drawn, joined, refuse_no_room
@@ -85,4 +86,5 @@ def _near(learner: Learner, rng: torch.Generator) -> State:
 
 def _gradients(learner: Learner, params: State, x: Tensor, y: Tensor, task: Tensor, keep: bool) -> tuple[Tensor, ...]:
     loss = F.cross_entropy(learner.logits(x, task, params), y)
-    return torch.autograd.grad(loss, list(params.values()), create_graph=keep)
+    found = torch.autograd.grad(loss, list(params.values()), create_graph=keep)
+    return tuple(team.mean(dict(zip(params, found, strict=True))).values())

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..streams.experience import Samples
+from . import team
 from .learner import Learner
 
 
@@ -23,7 +24,7 @@ def features(learner: Learner, x: Tensor, task: Tensor) -> tuple[Tensor, Tensor]
         outputs = learner.outputs(x, task)
     finally:
         hook.remove()
-    return seen[-1], outputs
+    return team.joined(seen[-1].to(outputs), len(x)), outputs
 
 
 @torch.no_grad()

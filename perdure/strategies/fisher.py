@@ -1,6 +1,7 @@
 """The diagonal of the Fisher information (Kirkpatrick et al. 2017, arXiv:1612.00796; Martens 2020, arXiv:1412.1193)."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from ..streams.experience import Samples
+from . import team
 from .learner import Learner
 
 Score = Callable[[Tensor], Tensor]  # from a batch's (B, C) outputs to a number for each sample, (B,)
@@ -52,8 +54,11 @@ def square_scores(
         calls, outputs = _watched(learner, layers, x, task)
         if len(calls) == len(layers) == len(dict(calls)) and _unshared(learner, layers):
             slopes = torch.autograd.grad(score(outputs).sum(), [out for _, (_, out) in calls])
+            part = team.share(len(x))  # of the samples: those that this worker has passed through
+            slopes = slopes if part is None else [g / team.size() for g in slopes]
             pairs = zip(calls, slopes, strict=True)
-            return {k: v for (name, (a, _)), g in pairs for k, v in _sizes(name, layers[name], a, g, size)}
+            sizes = {k: v for (name, (a, _)), g in pairs for k, v in _sizes(name, layers[name], a, g, size)}
+            return sizes if part is None else team.total(sizes)
     return _by_sample(learner, x, task, score, size)
 
 
@@ -79,6 +84,8 @@ def _unshared(learner, layers) -> bool:
 
 def _sizes(name: str, layer: nn.Module, a: Tensor, g: Tensor, size: Size) -> Iterator[tuple[str, Tensor]]:
     """The layer's inputs a and its output's gradients g, one row a sample, to sizes of its parameters' gradients."""
+    kept: Any = layer.weight
+    a, g = a.to(kept.dtype), g.to(kept.dtype)  # what was multiplied in bfloat16 is summed in full
     if isinstance(layer, nn.Conv2d):
         a = patches(layer, a)  # (B, I, P)
         g = g.flatten(2)  # (B, O, P)
@@ -121,8 +128,9 @@ def _by_sample(
         return learner.outputs(x[None], task[None], params)[0] @ slope
 
     each = vmap(grad(along), in_dims=(None, 0, 0, 0))
-    total = {k: torch.zeros_like(p) for k, p in params.items()}
-    for part in zip(x.split(chunk), task.split(chunk), slopes.split(chunk), strict=True):
+    total, mine = {k: torch.zeros_like(p) for k, p in params.items()}, team.share(len(x))
+    some = (x, task, slopes) if mine is None else [team.rows(part, mine) for part in (x, task, slopes)]
+    for part in zip(*(whole.split(chunk) for whole in some), strict=True):
         for name, g in each(params, *part).items():
             total[name] += size(g).sum(0)
-    return total
+    return total if mine is None else team.total(total)

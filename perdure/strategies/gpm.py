@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..streams.experience import Samples
+from . import team
 from .base import Strategy
 from .features import head
 from .fisher import patches
@@ -54,8 +55,9 @@ class GradientProjection(Strategy):
         met = state["met"] if state else 0
         bases, seen = state["bases"] if state else {}, layer_inputs(learner, some)
         shares = (min(1.0, t + self.increase * met) for t in self._thresholds(len(seen)))
-        grown = {n: grown_basis(bases.get(n), a, share) for (n, a), share in zip(seen.items(), shares, strict=True)}
-        return {"bases": grown, "met": met + 1}
+        makers = [partial(grown_basis, bases.get(n), seen[n], share) for n, share in zip(seen, shares, strict=True)]
+        grown = team.dealt(makers, next(iter(learner.params.values())))
+        return {"bases": dict(zip(seen, grown, strict=True)), "met": met + 1}
 
     def _thresholds(self, layers: int) -> tuple[float, ...]:
         return self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * layers
@@ -88,7 +90,7 @@ def layer_inputs(learner: Learner, some: Samples) -> dict[str, Tensor]:
             hook.remove()
     inputs = {}
     for name, layer in layers.items():
-        a = seen[name]
+        a = team.joined(seen[name].to(layer.weight.dtype), len(x))
         rows = patches(layer, a).transpose(1, 2).flatten(0, 1) if isinstance(layer, nn.Conv2d) else a.flatten(0, -2)
         inputs[name] = (rows if layer.bias is None else F.pad(rows, (0, 1), value=1.0)).T
     return inputs

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..streams.experience import Batch
+from . import team
 from .base import Grads
 from .learner import Learner
 
@@ -30,4 +31,4 @@ def gradients(value: Tensor, learner: Learner, names: list[str], again: bool = F
     params = [learner.params[k] for k in names]
     found = torch.autograd.grad(value, params, allow_unused=True, retain_graph=again)
     pairs = zip(names, params, found, strict=True)
-    return {k: torch.zeros_like(p) if g is None else g for k, p, g in pairs}
+    return team.mean({k: torch.zeros_like(p) if g is None else g for k, p, g in pairs})

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,11 @@ from torch import Tensor, nn, optim
 from torch.func import functional_call
 
 from ..streams.experience import Batch
+from . import team
 from .rng import Rng
 
 Params = Mapping[str, Tensor]
+Precision = Literal["float32", "bfloat16"]
 SHUT = -1e9  # logit of a class outside the head; finite, so that p * log p stays 0
 
 
@@ -28,6 +31,9 @@ class Learner:
     heads: Tensor | None = None  # (T, C) bool; None leaves every class open
     protocol: str = "class"  # of the stream that is being learned
     pulse: Callable[[], object] = idle  # called during long work between steps, to show that there is life
+    precision: Precision = "float32"  # of what layers multiply; weights, losses and steps stay in float32
+    parts: int = 1  # that a batch is passed through in, one after the other
+    workers: int = 1  # that are going to share the work; several are a `team` once they are at it
     progress: float = 0.0  # share of the experience's steps that are done once the one under way is
     scratch: dict[str, Any] = field(default_factory=dict)  # what stages leave for later in a step, or for its replays
     task: Tensor = field(init=False)  # (B,) of the samples whose forward pass is under way; gates ask for it
@@ -37,9 +43,11 @@ class Learner:
         self.params = dict(self.model.named_parameters())
 
     def outputs(self, x: Tensor, task: Tensor, params: Params | None = None) -> Tensor:
-        """(B, ...) inputs to (B, C) logits before any head is shut, under other parameters when given."""
-        self.task = task
-        return self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
+        """(B, ...) inputs to (B, C) logits before any head is shut, under other parameters when given.
+
+        Several workers pass a slice each through the model, and all get all.
+        """
+        return team.spread(partial(self._answers, params), x, task)
 
     def masked(self, outputs: Tensor, task: Tensor) -> Tensor:
         """(B, C) outputs with the classes shut that samples of (B,) tasks may not answer with."""
@@ -57,6 +65,14 @@ class Learner:
     def snapshot(self) -> dict[str, Tensor]:
         """A detached copy of every parameter and buffer."""
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def _answers(self, params: Params | None, x: Tensor, task: Tensor) -> Tensor:
+        self.task = task
+        if self.precision == "float32":
+            return self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
+        with torch.autocast(x.device.type, torch.bfloat16):
+            told = self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
+        return told.float()
 
     @property
     def keeps_optimizer(self) -> bool:

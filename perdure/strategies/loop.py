@@ -5,16 +5,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, optim
 
 from ..streams.experience import Batch, Experience, Stream
+from . import team
 from .base import OwnLoop, State, Strategy
+from .coupled import prepare
 from .finite import Diverged
 from .fitness import Caution, caution
-from .learner import Learner
+from .learner import Learner, Precision
 from .nested import copied, state_bytes
 
 CHECK = 100  # steps between looks at the losses; each look waits for the device
@@ -22,14 +24,22 @@ CHECK = 100  # steps between looks at the losses; each look waits for the device
 
 @dataclass(frozen=True)
 class Plan:
-    """How long an experience is learned: `epochs` passes over it, or exactly `steps` batches."""
+    """How long an experience is learned: `epochs` passes over it, or exactly `steps` batches.
+
+    accumulate: parts that a batch, and all that strategies add to it, passes through the model in, one after the other,
+    for one step; it needs less memory and changes nothing but rounding, unless layers normalise by the batch.
+    """
 
     epochs: int = 1
     batch_size: int = 128
     steps: int | None = None
+    accumulate: int = 1
+    precision: Precision = "float32"  # bfloat16: of what layers multiply (autocast)
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "steps"):
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}")
+        for name in ("epochs", "batch_size", "steps", "accumulate"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -91,6 +101,9 @@ def learn(
 def _learn(strategy, stream, learner, plan, checkpoint, due):
     root, stream = learner.rng, strategy.curriculum(stream)
     learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), root.fold("init")
+    learner.precision, learner.parts = plan.precision, plan.accumulate
+    if team.size() > 1:
+        prepare(learner.model)
     state = strategy.init(learner)
     if checkpoint is None:
         before = [stream[j] for j in stream.tested(stream.marks[0])]
@@ -184,15 +197,28 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
 
 
 def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, batch: Batch, state: State) -> Tensor:
-    batch = strategy.augment(learner, batch, state)
-    outputs = learner.outputs(batch.x, batch.task)
-    loss = learner.loss(outputs, batch) + strategy.penalty(learner, batch, outputs, state)
-    loss.backward()
-    grads = {name: p.grad for name, p in learner.params.items() if p.grad is not None}
+    loss = _passed(learner, strategy, strategy.augment(learner, batch, state), state)
+    grads = team.mean({name: p.grad for name, p in learner.params.items() if p.grad is not None})
     for name, grad in strategy.steer(learner, grads, state).items():
         learner.params[name].grad = grad
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    return loss
+
+
+def _passed(learner: Learner, strategy: Strategy, batch: Batch, state: State) -> Tensor:
+    """The loss of a batch, whose gradients are added to the parameters', in as many parts as the learner takes."""
+    if learner.parts == 1:
+        return _descended(learner, strategy, batch, state, 1.0)
+    pieces = (v.tensor_split(min(learner.parts, len(batch.y))) for v in batch)
+    parts, whole = list(map(Batch._make, zip(*pieces, strict=True))), batch.weight.sum()
+    return torch.stack([_descended(learner, strategy, p, state, p.weight.sum() / whole) for p in parts]).sum()
+
+
+def _descended(learner: Learner, strategy: Strategy, batch: Batch, state: State, share: Tensor | float) -> Tensor:
+    outputs = learner.outputs(batch.x, batch.task)
+    loss = share * (learner.loss(outputs, batch) + strategy.penalty(learner, batch, outputs, state))
+    loss.backward()
     return loss.detach()
 
 

@@ -1,6 +1,7 @@
 """A memory of real samples, exactly as large as it was asked to be."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..streams.experience import Batch, Experience, Samples, Split
+from . import team
 from .base import State
 from .features import all_features
 from .learner import Learner
@@ -91,21 +93,24 @@ def _places(
     held = len(y) - len(train)
     labels, counts = y.unique(return_counts=True)
     shares = dict(zip(labels.tolist(), quotas(counts.tolist(), capacity), strict=True))
-    key = key.clone()
+    key, places, makers = key.clone(), [], []
     for label in train.y.unique().tolist():
         rows = (y == label).nonzero().flatten()
         pool = train.samples(rows[rows >= held] - held)
         if held:
             mine = rows[rows < held]
             pool = Samples(*(torch.cat([memory[k][mine], v]) for k, v in pool._asdict().items()))
-        order = _ordered(learner, pool, shares[label], selection)
+        places.append(rows)
+        makers.append(partial(_ordered, learner, pool, *all_features(learner, pool), shares[label], selection))
+    for rows, order in zip(places, team.dealt(makers, y), strict=True):
         key[rows] = torch.inf
         key[rows[order]] = torch.arange(len(order), dtype=key.dtype, device=key.device)
     return key
 
 
-def _ordered(learner: Learner, pool: Samples, n: int, selection: Selection) -> Tensor:
-    features, outputs = all_features(learner, pool)
+def _ordered(
+    learner: Learner, pool: Samples, features: Tensor, outputs: Tensor, n: int, selection: Selection
+) -> Tensor:
     if selection == "herding":
         return herding(features, n)
     if selection == "k_centre":

@@ -1,18 +1,20 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from perdure.strategies.base import Chain, Naive, Strategy
 from perdure.strategies.ewc import EWC
 from perdure.strategies.fitness import Caution
 from perdure.strategies.learner import Learner
 from perdure.strategies.loop import Bookmark, Diverged, Milestone, Plan, learn
-from perdure.strategies.names import model
+from perdure.strategies.names import model, strategy
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
-from perdure.testing.equality import same
+from perdure.testing.equality import near, same
 from perdure.testing.streams import blobs
 
 
@@ -116,9 +118,9 @@ def test_two_strategies_meet_the_same_batches():
             return batch
 
     runs = []
-    for strategy in (Spy(), Noisy() + Spy()):
+    for spying in (Spy(), Noisy() + Spy()):
         met: list = []
-        list(learn(stream, learner(stream), strategy, Plan()))
+        list(learn(stream, learner(stream), spying, Plan()))
         runs.append(met)
     assert same(*runs)
 
@@ -203,3 +205,40 @@ def test_a_regulariser_alone_on_a_class_incremental_stream_warns():
     stream = blobs(tasks=2, protocol="class")
     with pytest.warns(Caution, match=r"never sees classes of different experiences together.*rehearsal\(500\)"):
         next(iter(learn(stream, learner(stream), EWC(1.0), Plan())))
+
+
+@pytest.mark.parametrize(
+    "text", ["naive", "rehearsal(30)", "lwf", "ewc(10, samples=64)", "free_adversarial(replays=2)"]
+)
+def test_a_batch_in_parts_is_the_whole_batch_but_for_rounding(text):
+    torch.set_default_dtype(torch.float64)
+    try:
+        stream, models = blobs(n=50, protocol="class"), []
+        for parts in (1, 3):
+            plan = Plan(epochs=2, batch_size=20, accumulate=parts)
+            models.append(list(learn(stream, learner(stream), strategy(text), plan))[-1].checkpoint["model"])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert near(models[0], models[1], 1e-10) and not same(models[0], models[1])
+
+
+def test_attacked_and_clean_samples_are_not_normalised_apart_in_parts():
+    stream = blobs()
+    one = Learner(nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 6)), SGD(0.1), Rng(0))
+    with pytest.raises(ValueError, match="needs whole batches"):
+        list(learn(stream, one, strategy("adversarial(pgd(steps=1))"), Plan(accumulate=2)))
+
+
+def test_bfloat16_is_of_what_layers_multiply_and_of_nothing_that_is_kept():
+    stream, plan = blobs(protocol="task"), Plan(epochs=3, batch_size=20, precision="bfloat16")
+    half, full = (
+        list(learn(stream, learner(stream), strategy("ewc(10)"), p))[-1]
+        for p in (plan, replace(plan, precision="float32"))
+    )
+    assert all(v.dtype == torch.float32 for v in half.checkpoint["model"].values())
+    assert all(v.dtype == torch.float32 for v in half.checkpoint["strategy"]["importance"].values())
+    assert not same(half.checkpoint["model"], full.checkpoint["model"])
+    assert near(half.checkpoint["model"], full.checkpoint["model"], 0.05)
+    assert half.accuracy == pytest.approx(full.accuracy, abs=0.05)
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16"):
+        Plan(precision="float8")

@@ -3,10 +3,13 @@
 Times and conditions are those of the samples (B,), or few of which each sample goes by one: `at` (B,) says which.
 """
 
+from collections.abc import Callable
 from math import log
 
 import torch
 from torch import Tensor, nn
+
+from .. import team
 
 
 class Moment(nn.Module):
@@ -37,6 +40,9 @@ class Perceptron(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
 
     def forward(self, x: Tensor, time: Tensor, y: Tensor, at: Tensor | None = None) -> Tensor:
+        return _spread(self._told, x, time, y, at)
+
+    def _told(self, x: Tensor, time: Tensor, y: Tensor, at: Tensor | None = None) -> Tensor:
         moment, h = self.moment(time, y), self.enter(x)
         for norm, turn, layer in zip(self.norms, self.turns, self.layers, strict=True):
             turned = turn(moment) if at is None else turn(moment)[at]
@@ -66,6 +72,9 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, shape[0], 3, padding=1))
 
     def forward(self, x: Tensor, time: Tensor, y: Tensor, at: Tensor | None = None) -> Tensor:
+        return _spread(self._told, x, time, y, at)
+
+    def _told(self, x: Tensor, time: Tensor, y: Tensor, at: Tensor | None = None) -> Tensor:
         moment, h, seen = self.moment(time, y), self.enter(x.unflatten(1, self.shape)), []
         moment = moment if at is None else moment[at]
         for block, halve in zip(self.down, self.halve, strict=True):
@@ -90,3 +99,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, moment: Tensor) -> Tensor:
         return self.past(x) + self.second(self.first(x) + self.turn(moment)[:, :, None, None])
+
+
+def _spread(told: Callable[..., Tensor], x: Tensor, time: Tensor, y: Tensor, at: Tensor | None) -> Tensor:
+    """Workers share the samples out; times and conditions that samples go by stay whole."""
+    if at is None:
+        return team.spread(told, x, time, y)
+    return team.spread(lambda x, at: told(x, time, y, at), x, at)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .. import team
+
 MEMORY = 0.99  # of the duty cycle, per step
 
 
@@ -29,20 +31,33 @@ class Winners(nn.Module):
         score = x
         if self.training:
             score = x.detach() * self._wide(torch.exp(self.boost * (self.share - self.duty)), x)
-            dropped = torch.rand_like(x) >= self._wide(self.keep, x)
+            dropped = _noise(x) >= self._wide(self.keep, x)
             score = score.masked_fill(dropped, -torch.inf)
         flat = score.flatten(1)
         k = max(1, round(self.share * flat.shape[1]))
         won = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, flat.topk(k, 1).indices, True).view_as(x)
         if self.training:
             with torch.no_grad():
-                each = won.float().flatten(2).mean(2) if won.dim() > 2 else won.float()  # (B, U)
-                self.duty.lerp_(each.mean(0), 1 - MEMORY)
-                self.wins.add_(each.sum(0))
+                each = won.to(self.duty.dtype)  # (B, U), of a convolution the share of its places
+                each = each.flatten(2).mean(2) if each.dim() > 2 else each
+                now = team.under_way()
+                wins = each.sum(0) if now is None else team.sums(each.sum(0))
+                self.duty.lerp_(each.mean(0) if now is None else wins / now.whole, 1 - MEMORY)
+                self.wins.add_(wins)
         return x * won
 
     def _wide(self, units: Tensor, x: Tensor) -> Tensor:
         return units.view(1, -1, *[1] * (x.dim() - 2))
+
+
+def _noise(x: Tensor) -> Tensor:
+    """Uniform draws for every activation; where x is a slice of a batch, the same as for the batch."""
+    now = team.under_way()
+    return (
+        torch.rand_like(x)
+        if now is None
+        else team.own(torch.rand(now.whole, *x.shape[1:], dtype=x.dtype, device=x.device))
+    )
 
 
 def activation(share: float, units: int, boost: float) -> nn.Module:
