@@ -2,7 +2,7 @@
 
 import sys
 
-from . import attacks, generators, loop, meta, methods, platform, projection, strategies
+from . import attacks, generators, loop, meta, methods, platform, projection, strategies, workers
 
 PARTS = {
     "platform": platform.main,
@@ -13,6 +13,7 @@ PARTS = {
     "generators": generators.main,
     "attacks": attacks.main,
     "meta": meta.main,
+    "workers": workers.main,
 }
 
 for name in sys.argv[1:] or PARTS:

@@ -124,7 +124,8 @@ def workers() -> None:
                 start = time.perf_counter()
                 made = perdure.meta(
                     ["maml(0.4)"], "few_shot(strokes, 5, 1)", model="conv4(64)", iterations=iterations, batch=8,
-                    parts=2, every=iterations, judged=8, tested=8, adapted=[1], workers=count, here=True, home=where, tracking=False,
+                    parts=2, every=iterations, judged=8, tested=8, adapted=[1],
+                    workers=count, here=True, home=where, tracking=False,
                 )  # fmt: skip
                 seconds[count, iterations] = time.perf_counter() - start
             learned[count] = Store(Site(where).folder(made.outcomes[0].run)).load()["learned"]["weights"]

@@ -44,6 +44,8 @@ Examples:
     perdure run naive --on "split(images('photos'))" --model resnet18
 
     perdure run "rehearsal(200) + adversarial(pgd(steps=7))" --attack "pgd(eps=0.1)" --attack fgsm
+
+    perdure run "rehearsal(2000)" --on "split(fashion_mnist)" --model resnet18 --batch-size 256 --workers 4
 """
 GENERATE = """Fit a generator to a data set, judge what it draws, and show it.
 
@@ -105,7 +107,10 @@ def compare(
     epochs: o.Epochs = 20,
     steps: o.Steps = None,
     batch_size: o.BatchSize = 32,
+    accumulate: o.Accumulate = 1,
+    precision: o.Precision = "float32",
     threads: o.Threads = 1,
+    workers: o.Sharing = 1,
     device: o.Device = "cpu",
     attack: o.Attacks = None,
     attack_samples: o.AttackSamples = 200,
@@ -140,7 +145,10 @@ def run(
     epochs: o.Epochs = 20,
     steps: o.Steps = None,
     batch_size: o.BatchSize = 32,
+    accumulate: o.Accumulate = 1,
+    precision: o.Precision = "float32",
     threads: o.Threads = 1,
+    workers: o.Sharing = 1,
     device: o.Device = "cpu",
     attack: o.Attacks = None,
     attack_samples: o.AttackSamples = 200,

@@ -49,6 +49,11 @@ Epochs = Annotated[int, Option(help="Passes over each experience.", rich_help_pa
 Steps = Annotated[int | None, Option(help="Batches of each experience, instead of epochs.", rich_help_panel=WHAT)]
 BatchSize = Annotated[int, Option(help="Samples in a batch.", rich_help_panel=WHAT)]
 Threads = Annotated[int, Option(help="CPU threads of a run; part of what it is.", rich_help_panel=WHAT)]
+Accumulate = Annotated[int, Option(help="Parts that a batch goes through in.", min=1, rich_help_panel=WHAT)]
+Precision = Annotated[str, Option(help="float32, or bfloat16 in what layers multiply.", rich_help_panel=WHAT)]
+Sharing = Annotated[
+    int, Option("--workers", help="Processes that share every batch, by Ray Train.", min=1, rich_help_panel=WHAT)
+]
 Device = Annotated[str, Option(help="cpu or cuda.", rich_help_panel=WHAT)]
 Attacks = Annotated[
     list[str] | None,

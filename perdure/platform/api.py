@@ -9,6 +9,7 @@ from ..strategies import names
 from ..strategies.attacks.base import Attack
 from ..strategies.attacks.names import ATTACKS
 from ..strategies.base import Strategy
+from ..strategies.learner import Precision
 from ..strategies.loop import Plan
 from ..strategies.meta.base import MetaLearner
 from ..strategies.meta.names import META_LEARNERS
@@ -28,6 +29,7 @@ from .kinds import kind
 from .meta_results import MetaComparison
 from .meta_run import MetaRun
 from .results import Comparison, Outcome
+from .run import Run
 from .site import Site, absolute
 from .tracker import Tracker, Untracked
 
@@ -70,7 +72,10 @@ def compare(
     epochs: int = 20,
     batch_size: int = 32,
     steps: int | None = None,
+    accumulate: int = 1,
+    precision: Precision = "float32",
     threads: int = 1,
+    workers: int = 1,
     device: str = "cpu",
     attacks: Sequence[str | Attack] = (),
     attack_samples: int = 200,
@@ -82,7 +87,8 @@ def compare(
     """Learn a stream with every strategy from every seed, and compare what came out.
 
     strategies: as text, `"rehearsal(500) + ewc(100)"`, or as objects. seeds: how many, or which.
-    steps: batches of each experience, instead of epochs. attacks: made after every experience, on `attack_samples` test
+    steps: batches of each experience, instead of epochs. accumulate, precision: as in `Plan`. workers: processes that
+    share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples` test
     samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
     whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: forget what has
     been reached before.
@@ -101,14 +107,14 @@ def compare(
     where = How(**how)
     plugins.load(where.plugins)
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    plan = Plan(epochs, batch_size, steps)
+    plan = Plan(epochs, batch_size, steps, accumulate, precision)
     texts = [s if isinstance(s, str) else names.spelled(s) for s in strategies]
     stream = on if isinstance(on, str) else spell(on, STREAMS | DATASETS)
     if not texts or not list(chosen):
         raise ValueError("expected a strategy and a seed at least")
     made = tuple(a if isinstance(a, str) else spell(a, ATTACKS) for a in attacks)
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
-    common |= {"device": device, "attacks": made, "attack_samples": attack_samples}
+    common |= {"workers": workers, "device": device, "attacks": made, "attack_samples": attack_samples}
     common["start"] = found(start, where.home).id if start else ""
     asked = Command.grid(texts, chosen, **common)
     line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], list(chosen), asdict(where.settled()))
@@ -220,12 +226,16 @@ def outcome(id: str, home: str = "perdure-runs") -> Outcome:
 
 
 def _executor(command: Command, how: How, site: Site, data: Data) -> Executor:
+    gpu = any(run.device.startswith("cuda") for run in command.runs)
+    if any(isinstance(run, Run) and run.workers > 1 for run in command.runs):
+        from .train import Trainers
+
+        return Trainers(site, how.address, gpu, how.silence, data=data)
     if how.here:
         return InProcess(site, data)
     from .fleet import Fleet
 
-    gpus = how.gpus_per_run or float(any(run.device.startswith("cuda") for run in command.runs))
-    return Fleet(site, how.slots, gpus, how.address, how.silence, data=data)
+    return Fleet(site, how.slots, how.gpus_per_run or float(gpu), how.address, how.silence, data=data)
 
 
 def _tracker(how: How, site: Site) -> Tracker:

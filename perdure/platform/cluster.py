@@ -9,10 +9,10 @@ class TooFew(ValueError):
     """More is asked for than the cluster has."""
 
 
-def connect(address: str | None = None) -> bool:
+def connect(address: str | None = None, dashboard: bool = False) -> bool:
     """Connect this process to Ray; says whether it did (and has to disconnect), or was connected before.
 
-    Without an address a cluster of this machine alone is started: on loopback, without a dashboard, and
+    Without an address a cluster of this machine alone is started: on loopback, with a dashboard only where asked, and
     with authentication set explicitly, since Ray would otherwise switch it on the first time and surprise
     whoever comes next.
     """
@@ -33,7 +33,8 @@ def connect(address: str | None = None) -> bool:
             why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
             raise ValueError(f"no Ray cluster answers at {address}; {why} ({e})") from None
     else:
-        ray.init(include_dashboard=False, **quiet)
+        # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
+        ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet)
     return True
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .kinds import AnyRun, run_of
-from .run import Run
+from .run import PLAIN, Run
 from .store import write
 
 
@@ -102,10 +102,10 @@ def settings(folder: Path) -> dict[str, Any]:
 def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping[str, Any] | None = None) -> str:
     """What to type for runs like `run`, of these strategies from these seeds, with every setting that counts."""
     parts = ["--on", run.stream, "--model", run.model, "--optimizer", run.optimizer]
-    plan = {k: v for k, v in asdict(run.plan).items() if v is not None}
+    plan = {k: v for k, v in asdict(run.plan).items() if v is not None and v != PLAIN.get(k)}
     if run.plan.steps is not None:
         del plan["epochs"]
-    others = {k: v for k in ("threads", "device") if (v := getattr(run, k)) != getattr(Run(), k)}
+    others = {k: v for k in ("threads", "device", "workers") if (v := getattr(run, k)) != getattr(Run(), k)}
     for name, value in (plan | others).items():
         parts += [f"--{name.replace('_', '-')}", str(value)]
     parts += [word for text in run.attacks for word in ("--attack", text)]

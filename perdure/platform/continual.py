@@ -6,7 +6,8 @@ from dataclasses import replace
 from math import isnan
 from typing import Any
 
-from ..strategies import metrics
+from ..strategies import metrics, team
+from ..strategies.coupled import prepare
 from ..strategies.fitness import Caution, caution
 from ..strategies.loop import Bookmark, Milestone, learn
 from ..streams.dataset import Dataset
@@ -31,6 +32,7 @@ class Continual:
         return sum(mark < checkpoint["experience"] for mark in self.stream.marks) if checkpoint else 0
 
     def steps(self, checkpoint, due):
+        checkpoint = team.agreed(checkpoint)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caution)  # a command says it once, for all of its runs
             stones = learn(self.stream, self.learner, self.strategy, self.run.plan, checkpoint, due)
@@ -65,6 +67,8 @@ def _refuse(run: Run, dataset: Dataset, site: Site) -> str:
     stream, learner, strategy = build(replace(run, device="cpu"), dataset)
     start_from(learner.model, run, site)
     learner.protocol, learner.heads = stream.protocol, stream.heads(0)
+    if run.workers > 1:
+        prepare(learner.model)
     state = strategy.init(learner)
     if run.attacks:
         refuse(run, stream, learner, strategy, state)

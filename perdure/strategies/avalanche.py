@@ -53,7 +53,7 @@ class AvalancheStrategy(OwnLoop):
 
     def init(self, learner):
         self.made(learner, Plan())
-        return {}
+        return super().init(learner)
 
     def learn(
         self, stream: Stream, learner: Learner, plan: Plan, checkpoint: dict[str, Any] | None, due: Callable[[], bool]
