@@ -25,6 +25,7 @@ from ..strategies.attacks.threats import Gray, Threat, Transfer
 from ..strategies.attacks.victims import MaskedGradients
 from ..strategies.loop import restored
 from ..streams.dataset import Dataset
+from ..streams.places import Places
 from . import plugins
 from .events import Failed
 from .execute import execute, finished
@@ -230,7 +231,8 @@ def _shard(asked: Assault, site: Site, arrays: Any, attack: Attack | None, rows:
     from .worker import unpacked
 
     plugins.load(site.plugins)
-    with warnings.catch_warnings(record=True) as caught, _stand(asked, site, unpacked(arrays)) as stand:
+    dataset = unpacked(arrays, lambda: asked.run.source().load(Places(site.data)))
+    with warnings.catch_warnings(record=True) as caught, _stand(asked, site, dataset) as stand:
         warnings.simplefilter("always", MaskedGradients)
         got = None if attack is None else stand.strike(attack, rows.to(asked.run.device))
     return got, [str(w.message) for w in caught if issubclass(w.category, MaskedGradients)]

@@ -3,34 +3,40 @@
 import os
 import socket
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from .site import Site
 
-Packed = dict[str, Any]  # a Dataset as numpy arrays and names, for the object store
+Packed = dict[str, Any]  # a Dataset as numpy arrays and names, for the object store; of mapped samples, where they lie
 
 
 def packed(dataset) -> Packed:
-    parts = {f"{name}_{k}": getattr(part, k).numpy() for name, part in _parts(dataset) for k in ("x", "y")}
+    from ..streams.mapped import Mapped
+
+    def array(x: Any) -> Any:
+        return x.filed if isinstance(x, Mapped) else x.numpy()
+
+    parts = {f"{name}_{k}": array(getattr(part, k)) for name, part in _parts(dataset) for k in ("x", "y")}
     experience = None if dataset.experience is None else [e.numpy() for e in dataset.experience]
-    return parts | {"classes": dataset.classes, "experience": experience}
+    return parts | {"classes": dataset.classes, "experience": experience, "known": dataset.known}
 
 
-def unpacked(arrays: Packed):
-    """The Dataset over the store's own memory, without a copy; a Split hands out nothing that writes to it."""
-    import torch
+def unpacked(arrays: Packed, load: Callable[[], Any]):
+    """The Dataset over the store's own memory, without a copy; a Split hands out nothing that writes to it.
 
+    load: where samples are mapped from a file that this machine does not have, it makes its own.
+    """
     from ..streams.dataset import Dataset, Part
+    from ..streams.mapped import Filed, Mapped, read_only
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        parts = {k: torch.from_numpy(v) for k, v in arrays.items() if k not in ("classes", "experience")}
-        given = arrays["experience"]
-        experience = given and (torch.from_numpy(given[0]), torch.from_numpy(given[1]))
-    train, test = (Part(parts[f"{name}_x"], parts[f"{name}_y"]) for name in ("train", "test"))
-    return Dataset(train, test, arrays["classes"], experience)
+    given = [arrays[f"{name}_{k}"] for name in ("train", "test") for k in ("x", "y")]
+    if not all(x.present for x in given if isinstance(x, Filed)):
+        return load()
+    tensors = [Mapped(x) if isinstance(x, Filed) else read_only(x) for x in given]
+    numbers = arrays["experience"] and (read_only(arrays["experience"][0]), read_only(arrays["experience"][1]))
+    return Dataset(Part(*tensors[:2]), Part(*tensors[2:]), arrays["classes"], numbers, arrays["known"])
 
 
 class Worker:
@@ -50,12 +56,29 @@ class Worker:
 
     def make(self, run, source: str, arrays: Packed | None) -> Iterator:
         """The events of one attempt at `run`."""
+        from .events import Failed
+
         self._alive()
         if source not in self._datasets:
-            self._datasets = {source: unpacked(arrays) if arrays else None}
+            try:
+                self._datasets = {source: unpacked(arrays, lambda: self._loaded(run)) if arrays else None}
+            except (ValueError, FileNotFoundError) as e:
+                yield Failed(run.id, "user", f"on {socket.gethostname()}: {e}")
+                return
         for event in self._execute(run, self._site, self._datasets[source], self._alive):
             self._alive()
             yield event
+
+    def _loaded(self, run):
+        """The data of a run, from this machine's own files: minutes of work, and no hang."""
+        from ..streams.places import Places
+
+        with ThreadPoolExecutor(1) as thread:
+            loading = thread.submit(run.source().load, Places(self._site.data))
+            while not loading.done():
+                self._alive()
+                wait([loading], timeout=1)
+        return loading.result()
 
     def _alive(self) -> None:
         self._heard = time.monotonic()

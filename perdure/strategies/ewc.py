@@ -35,5 +35,5 @@ class EWC(Strategy):
 
     def consolidate(self, learner, experience, state):
         rng = learner.rng["ewc"]
-        some = experience.train.draw(self.samples or len(experience), rng)
+        some = experience.train.some(self.samples or len(experience), rng)
         return merged(state, diagonal_fisher(learner, some, rng, self.labels), learner, self.decay)

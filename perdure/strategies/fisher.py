@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from ..streams.experience import Samples
+from ..streams.experience import Samples, Split
 from . import team
 from .learner import Learner
 
@@ -17,7 +17,7 @@ Size = Callable[[Tensor], Tensor]  # what is summed over samples: the squares of
 
 
 def diagonal_fisher(
-    learner: Learner, samples: Samples, generator: torch.Generator, labels: str = "model", chunk: int = 256
+    learner: Learner, samples: Samples | Split, generator: torch.Generator, labels: str = "model", chunk: int = 256
 ) -> dict[str, Tensor]:
     """Mean over samples x of (d log p(y | x) / d w)^2 for every parameter w, with y drawn from p(. | x).
 

@@ -172,18 +172,15 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
     if checkpoint is not None and "step" in checkpoint:
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.model.train()
-    batches: list[Tensor] = []
+    batches = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
     asked = marked = False
     for step in range(first, last):
         again = step % strategy.replays
-        epoch, k = divmod(step // strategy.replays, per_epoch)
         if not again:
             learner.scratch.clear()
-            if k == 0 or not batches:
-                batches = _batches(experience, plan, root, i, epoch)
         root.fold(i, "step", step).seed_torch()
         learner.rng, learner.progress = root.fold(i, "step", step - again), (step + 1) / last
-        losses[step] = _step(learner, optimizer, strategy, experience.train.batch(batches[k]), state)
+        losses[step] = _step(learner, optimizer, strategy, next(batches), state)
         asked = due() or asked
         marked = asked and again == strategy.replays - 1  # between replays there is no way to go on from
         asked = asked and not marked
@@ -220,6 +217,16 @@ def _descended(learner: Learner, strategy: Strategy, batch: Batch, state: State,
     loss = share * (learner.loss(outputs, batch) + strategy.penalty(learner, batch, outputs, state))
     loss.backward()
     return loss.detach()
+
+
+def _order(experience, plan, root, replays: int, per_epoch: int, first: int, last: int) -> Iterator[Tensor]:
+    """The index of every step's batch, known ahead: what is slow to read can be under way."""
+    batches: list[Tensor] = []
+    for step in range(first, last):
+        epoch, k = divmod(step // replays, per_epoch)
+        if (k == 0 and step % replays == 0) or not batches:
+            batches = _batches(experience, plan, root, experience.index, epoch)
+        yield batches[k]
 
 
 def _batches(experience: Experience, plan: Plan, root, i: int, epoch: int) -> list[Tensor]:

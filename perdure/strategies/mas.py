@@ -28,7 +28,7 @@ class MAS(Strategy):
         return pulled(grads, learner, state, 2 * self.strength)
 
     def consolidate(self, learner, experience, state):
-        some = experience.train.draw(self.samples or len(experience), learner.rng["mas"])
+        some = experience.train.some(self.samples or len(experience), learner.rng["mas"])
         total = {k: torch.zeros_like(p) for k, p in learner.params.items()}
         with learner.resting():
             for index in torch.arange(len(some.y), device=some.y.device).split(256):

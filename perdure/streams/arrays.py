@@ -1,21 +1,30 @@
-"""Data of one's own as arrays in a NumPy archive."""
+"""Data of one's own as arrays: in a NumPy archive, or in files of their own that can be mapped."""
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from .dataset import DataError, Dataset, Part, Source
-from .own import Labelled, classes_of, experiences_of, labels_among, refuse_gaps
+from .dataset import CHUNK, DataError, Dataset, Part, Source
+from .held import Draft, Holder
+from .mapped import Filed, Mapped, gathered, stamp
+from .own import Labelled, classes_of, dealt, experiences_of, labels_among, picked, refuse_gaps
+
+NAMES = [f"{name}{suffix}" for name in ("x", "y", "experience") for suffix in ("", "_test")]
 
 
 @dataclass(frozen=True)
 class Arrays(Source):
     """A .npz file of x (N, ...) and y (N,), and where there are some x_test, y_test, experience, experience_test.
 
+    Or a folder of x.npy, y.npy and so on, where x may be larger than memory: it is mapped then.
     x: images uint8 (N, C, H, W) or (N, H, W), or any floats, taken as they are; y: whole numbers
     from 0, or texts; experience: numbers or texts, met in sorted order (with `assigned`). Without
     x_test a share of every class is kept to test on.
@@ -27,22 +36,53 @@ class Arrays(Source):
 
     def load(self, places) -> Dataset:
         path = places.locate(self.file)
-        found = _read(path)
+        found = _folder(path, places.room) if path.is_dir() else _read(path)
         for name in ("x", "y", *(("y_test",) if "x_test" in found else ())):
             if name not in found:
                 raise DataError(f"expected an array {name!r} in {path}, found {', '.join(sorted(found)) or 'none'}")
         train = _samples(found, "", path)
+        holder = Holder(places, path.stem, repr((str(path.absolute()), asdict(self), _stamps(path))))
         if "x_test" not in found:
-            return train.divided(self.test_share, self.seed)
+            return self._divided(train, holder)
         test = _samples(found, "_test", path, train.classes)
         parts = Part(train.x, train.y), Part(test.x, test.y)
         if "experience" not in found:
-            return Dataset(*parts, train.classes)
+            return holder.dataset(*parts, train.classes)
         if "experience_test" not in found:
             raise DataError(f"expected an array 'experience_test' in {path}, as there are x_test and experience")
         first, order = experiences_of(found["experience"], len(train.y))
         second, _ = experiences_of(found["experience_test"], len(test.y), order)
-        return Dataset(*parts, train.classes, (first, second))
+        return holder.dataset(*parts, train.classes, (first, second))
+
+    def _divided(self, whole: Labelled, holder: Holder) -> Dataset:
+        x, y, classes = whole.x, whole.y, whole.classes
+        rows = dealt(y, whole.experience, len(classes), self.test_share, self.seed, whole.naming)
+        kind = np.uint8 if x.dtype == torch.uint8 else np.float32
+        drafts = [Draft((len(r), *x.shape[1:]), kind, partial(_chunks, x, r)) for r in rows]
+        train, test = (Part(some, y[r]) for some, r in zip(holder.samples(lambda: drafts), rows, strict=True))
+        return holder.dataset(train, test, classes, picked(whole.experience, rows))
+
+
+def _chunks(x: Tensor, rows: Tensor) -> Iterator[np.ndarray]:
+    size = max(1, CHUNK // prod(x.shape[1:]))
+    return (gathered(x, some).numpy() for some in rows.split(size))
+
+
+def _stamps(path: Path) -> list[tuple[str, tuple[int, ...]]]:
+    return [(file.name, stamp(file)) for file in (sorted(path.glob("*.npy")) if path.is_dir() else [path])]
+
+
+def _folder(path: Path, room: int) -> dict[str, np.ndarray]:
+    """The arrays of a folder; x in memory where there is room for it, else as memory maps."""
+    found = {}
+    for file in (path / f"{name}.npy" for name in NAMES):
+        if file.exists():
+            try:
+                found[file.stem] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (ValueError, OSError, EOFError) as e:
+                raise DataError(f"{file} cannot be read as a .npy file of a plain array: {e}") from e
+    large = sum(array.nbytes for name, array in found.items() if name[0] == "x") > room
+    return {name: array if large and name[0] == "x" else np.array(array) for name, array in found.items()}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -68,11 +108,17 @@ def _samples(found: dict[str, np.ndarray], suffix: str, path: Path, classes: tup
 
     if x.ndim < 2 or labels.shape != x.shape[:1]:
         raise DataError(f"expected x{suffix} (N, ...) and y{suffix} (N,) in {path}, got {x.shape} and {labels.shape}")
-    if x.dtype.kind == "f":
+    large = isinstance(x, np.memmap)
+    if large and (x.dtype not in (np.uint8, np.float32) or not x.flags.c_contiguous):
+        raise DataError(
+            f"expected x{suffix} in {path}, which is larger than the memory for it, as uint8 or float32 in C order, "
+            f"got {x.dtype}; save np.ascontiguousarray(x, 'float32'), images as 'uint8'"
+        )
+    if x.dtype.kind == "f" and not large:
         with np.errstate(over="ignore"):  # what overflows is refused in the next line
             x = x.astype(np.float32)
         refuse_gaps(x, naming)
-    elif x.dtype != np.uint8:
+    elif x.dtype not in (np.uint8, np.float32):
         raise DataError(
             f"expected x{suffix} in {path} as uint8 or floating point, got {x.dtype}; for images in [0, 255] save "
             "x.astype('uint8'), for other numbers x.astype('float32')"
@@ -85,4 +131,6 @@ def _samples(found: dict[str, np.ndarray], suffix: str, path: Path, classes: tup
     experience = None
     if f"experience{suffix}" in found and classes is None:
         experience, _ = experiences_of(found["experience"], len(y))
+    if large:
+        return Labelled(Mapped(Filed.of(path / f"x{suffix}.npy").shaped(*x.shape)), y, names, experience, naming)
     return Labelled(torch.from_numpy(np.ascontiguousarray(x)), y, names, experience, naming)

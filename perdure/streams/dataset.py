@@ -1,16 +1,20 @@
-"""A data set in memory: samples to train on, samples to test on, and the names of their classes."""
+"""A data set: samples to train on, samples to test on, and the names of their classes."""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .mapped import Mapped
 from .places import Places
+
+CHUNK = 1 << 24  # values that are looked at together
 
 
 class DataError(ValueError):
@@ -35,7 +39,7 @@ class Dataset:
     """Checked once, where it is made: every class has samples of either kind, every value is finite.
 
     experience: of (train, test) samples, (N,) int64 each, where the data themselves say which
-    experience a sample belongs to.
+    experience a sample belongs to. known: the fingerprint of data that have been checked before.
 
     Raises DataError, naming the first sample at fault.
     """
@@ -44,10 +48,13 @@ class Dataset:
     test: Part
     classes: tuple[str, ...]
     experience: tuple[Tensor, Tensor] | None = None
+    known: str = ""
 
     def __post_init__(self):
         for name, part in (("training", self.train), ("test", self.test)):
             _check(part, name, self.classes)
+            if not self.known:
+                _refuse_gaps(part.x, name)
         if self.train.x.shape[1:] != self.test.x.shape[1:] or self.train.x.dtype != self.test.x.dtype:
             kinds = [f"{tuple(p.x.shape[1:])} {p.x.dtype}" for p in (self.train, self.test)]
             raise DataError(f"expected training and test samples of one shape and type, got {kinds[0]} and {kinds[1]}")
@@ -56,15 +63,22 @@ class Dataset:
                 raise DataError(f"expected one experience for each of {len(part.y)} samples, got {len(experience)}")
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The data on another device: before a stream is made of them, so that all experiences share one copy."""
-        train, test = (Part(p.x.to(device), p.y.to(device)) for p in (self.train, self.test))
-        moved = self.experience and (self.experience[0].to(device), self.experience[1].to(device))
-        return replace(self, train=train, test=test, experience=moved)
+        """The data on another device: before a stream is made of them, so that all experiences share one copy.
+
+        Mapped samples stay where they are.
+        """
+
+        def moved(x: Tensor) -> Tensor:
+            return x if isinstance(x, Mapped) else x.to(device)
+
+        train, test = (Part(moved(p.x), p.y.to(device)) for p in (self.train, self.test))
+        experience = self.experience and (self.experience[0].to(device), self.experience[1].to(device))
+        return replace(self, train=train, test=test, experience=experience)
 
     @cached_property
     def fingerprint(self) -> str:
         """`sha256`, reckoned once."""
-        return self.sha256()
+        return self.known or self.sha256()
 
     def sha256(self) -> str:
         """Fingerprint of the content: equal for equal data, wherever they were found."""
@@ -112,6 +126,13 @@ def _check(part: Part, name: str, classes: tuple[str, ...]) -> None:
     if 0 in counts:
         empty = counts.index(0)
         raise DataError(f"class {empty} ({classes[empty]}) has no {name} sample; add some, or leave the class out")
-    if x.is_floating_point() and not x.isfinite().all():
-        at = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise DataError(f"{name} sample {at} holds NaN or an infinity; repair it or leave it out")
+
+
+def _refuse_gaps(x: Tensor, name: str) -> None:
+    if not x.is_floating_point():
+        return
+    size = max(1, CHUNK // prod(x.shape[1:]))
+    for n, some in enumerate(x.split(size)):
+        if not some.isfinite().all():
+            at = n * size + int((~some.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise DataError(f"{name} sample {at} holds NaN or an infinity; repair it or leave it out")

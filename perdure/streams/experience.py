@@ -1,14 +1,19 @@
 """What a learner meets: an ordered stream of experiences over data that is held once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from .ahead import ahead
+from .mapped import Mapped, gathered
+
 Protocol = Literal["task", "class", "domain"]
 PROTOCOLS = get_args(Protocol)
+CHUNK = 4096 * 32 * 32  # values in a chunk of samples, at most: what a model makes of them grows with it
 View = Callable[[Tensor], Tensor]  # (B, ...) stored samples as they are seen
 
 
@@ -39,6 +44,7 @@ class Split:
 
     x: (M, ...) uint8 or float32, the whole data; y: (N,) int64 and task: (N,) int64, of the rows;
     rows: (N,) int64 into x; view: what gathered samples go through, such as a permutation of their pixels.
+    Data that are Mapped stay in their file, whatever the device; what is asked for goes from there to it.
     """
 
     def __init__(self, x: Tensor, y: Tensor, task: Tensor, rows: Tensor, view: View | None = None):
@@ -51,7 +57,7 @@ class Split:
 
     def samples(self, index: Tensor) -> Samples:
         """Copies of the samples at `index` (B,), as they are stored."""
-        x = self._x.index_select(0, self._rows[index])
+        x = gathered(self._x, self._rows[index])
         return Samples(x if self._view is None else self._view(x), self._y[index], self._task[index])
 
     def batch(self, index: Tensor) -> Batch:
@@ -59,16 +65,25 @@ class Split:
         x, y, task = self.samples(index)
         return Batch(pixels(x), y, task, torch.ones(len(y), device=y.device))
 
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        """The batch of every index, in order; of mapped data made by a thread, some ahead of whoever takes them."""
+        return ahead(self.batch, indices) if isinstance(self._x, Mapped) else map(self.batch, indices)
+
+    def some(self, n: int, generator: torch.Generator) -> "Split":
+        """At most `n` samples, without repeats, as a split of their own."""
+        return self.part(torch.randperm(len(self), generator=generator)[:n].to(self.device))
+
     def draw(self, n: int, generator: torch.Generator) -> Samples:
         """At most `n` samples, without repeats."""
-        return self.samples(torch.randperm(len(self), generator=generator)[:n].to(self.device))
+        return self.some(n, generator).everything()
 
     def everything(self) -> Samples:
         return self.samples(torch.arange(len(self), device=self.device))
 
     def chunks(self, size: int) -> Iterator[Batch]:
-        """All samples in order, `size` at a time."""
-        return map(self.batch, torch.arange(len(self), device=self.device).split(size))
+        """All samples in order, `size` at a time, or fewer where they are large."""
+        size = min(size, max(1, CHUNK // prod(self._x.shape[1:])))
+        return self.batches(torch.arange(len(self), device=self.device).split(size))
 
     def part(self, index: Tensor) -> "Split":
         """The samples at `index` as a split of their own, over the same data."""
@@ -98,11 +113,11 @@ class Split:
 
     @property
     def device(self) -> torch.device:
-        return self._x.device
+        return self._y.device
 
     def to(self, device: torch.device | str) -> "Split":
-        parts = (part.to(device) for part in (self._x, self._y, self._task, self._rows))
-        return Split(*parts, view=self._view)
+        x = self._x if isinstance(self._x, Mapped) else self._x.to(device)
+        return Split(x, *(part.to(device) for part in (self._y, self._task, self._rows)), view=self._view)
 
 
 @dataclass(frozen=True, eq=False)

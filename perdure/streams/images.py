@@ -1,19 +1,27 @@
 """Pictures of one's own, in a folder per class."""
 
 import csv
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .dataset import DataError, Dataset, Part, Source
-from .own import Labelled, experiences_of
+from .held import Draft, Holder
+from .mapped import stamp
+from .own import dealt, experiences_of, picked
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"}
 GREY, DEEP = {"1", "L", "LA"}, {"I", "F", "I;16", "I;16B", "I;16L"}  # modes of Pillow
+CHUNK = 64  # pictures decoded together
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class Images(Source):
 
     All grey, or else all colour. Pictures of several sizes need `size`. Without `test` a share of
     every class is kept to test on. experience: a CSV file of lines `path/below/folder.png,experience`,
-    numbers or texts that are met in sorted order (with `assigned`).
+    numbers or texts that are met in sorted order (with `assigned`). Pictures that decoded do not fit
+    into memory are decoded once, into a file in the per-user cache that is mapped.
     """
 
     folder: str
@@ -45,13 +54,21 @@ class Images(Source):
         found = [_files(part, classes) for part in (parts if divided else [root])]
         paths = [path for part in found for path, _ in part]
         labels = torch.tensor([label for part in found for _, label in part])
-        x = _pictures(paths, self.size)
         numbers = _assigned(places.locate(self.experience), root, paths) if self.experience else None
-        if not divided:
-            return Labelled(x, labels, classes, numbers, lambda at: str(paths[at])).divided(self.test_share, self.seed)
-        n = len(found[0])
-        experience = None if numbers is None else (numbers[:n], numbers[n:])
-        return Dataset(Part(x[:n], labels[:n]), Part(x[n:], labels[n:]), classes, experience)
+        if divided:
+            rows = torch.arange(len(paths)).tensor_split([len(found[0])])
+        else:
+            rows = dealt(labels, numbers, len(classes), self.test_share, self.seed, lambda at: str(paths[at]))
+
+        def drafts() -> list[Draft]:
+            form = _form(paths, self.size)
+            parts = [[paths[at] for at in some.tolist()] for some in rows]
+            return [Draft((len(p), *form), np.uint8, partial(_pictures, p, self.size, form)) for p in parts]
+
+        met = None if numbers is None else numbers.tolist()
+        holder = Holder(places, root.name, repr((str(root.absolute()), asdict(self), met, _stamps(paths))))
+        train, test = (Part(x, labels[r]) for x, r in zip(holder.samples(drafts), rows, strict=True))
+        return holder.dataset(train, test, classes, picked(numbers, rows))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -65,7 +82,8 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
         raise DataError(f"{folder / min(unknown)} is not one of the classes to train on: {', '.join(classes)}")
     found = []
     for label, name in enumerate(classes):
-        paths = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        walked = os.walk(folder / name)  # which asks nothing of the single file
+        paths = sorted(Path(at, file) for at, _, files in walked for file in files if _suffix(file) in SUFFIXES)
         if not paths:
             kinds = ", ".join(sorted(SUFFIXES))
             raise DataError(f"class {name!r} has no picture: expected files ({kinds}) in {folder / name}")
@@ -73,35 +91,70 @@ def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     return found
 
 
-def _pictures(paths: list[Path], size: int | None) -> Tensor:
-    """(N, C, H, W) uint8."""
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _stamps(paths: list[Path]) -> list[tuple[str, tuple[int, ...]]]:
+    try:
+        return [(str(path), stamp(path)) for path in paths]
+    except OSError as e:
+        raise DataError(f"{e.filename} is not a readable picture: {e}") from e
+
+
+def _form(paths: list[Path], size: int | None) -> tuple[int, int, int]:
+    """(C, H, W) of all pictures, by what is written at their heads."""
     with ThreadPoolExecutor() as threads:
-        pictures = list(threads.map(lambda path: _picture(path, size), paths))
-    channels = max(picture.shape[0] for picture in pictures)
-    height, width = pictures[0].shape[1:]
-    for path, picture in zip(paths, pictures, strict=True):
-        if picture.shape[1:] != (height, width):
+        heads = list(threads.map(_head, paths))
+    channels = max(head[0] for head in heads)
+    if size is not None:
+        return channels, size, size
+    _, height, width = heads[0]
+    for path, (_, h, w) in zip(paths, heads, strict=True):
+        if (h, w) != (height, width):
             raise DataError(
                 f"expected pictures of one size: {paths[0]} has {width} x {height} pixels, {path} has "
-                f"{picture.shape[2]} x {picture.shape[1]}; size={min(height, width)} scales them all"
+                f"{w} x {h}; size={min(height, width)} scales them all"
             )
-    x = np.empty((len(pictures), channels, height, width), np.uint8)
-    for into, picture in zip(x, pictures, strict=True):
-        into[:] = picture  # a grey one fills all channels
-    return torch.from_numpy(x)
+    return channels, height, width
 
 
-def _picture(path: Path, size: int | None) -> np.ndarray:
-    """(C, H, W) uint8 with one channel or three."""
+def _head(path: Path) -> tuple[int, int, int]:
+    with _opened(path) as image:
+        return 1 if image.mode in GREY else 3, image.height, image.width
+
+
+def _pictures(paths: list[Path], size: int | None, form: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """(n, C, H, W) uint8, some at a time."""
+    with ThreadPoolExecutor() as threads:
+        for first in range(0, len(paths), CHUNK):
+            some = paths[first : first + CHUNK]
+            x = np.empty((len(some), *form), np.uint8)
+            for into, picture in zip(x, threads.map(lambda path: _picture(path, size), some), strict=True):
+                into[:] = picture  # a grey one fills all channels
+            yield x
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A picture, of which only the head has been read."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             if image.mode in DEEP:
                 raise DataError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
-            picture = image.convert("L" if image.mode in GREY else "RGB")
+            yield image
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:  # SyntaxError: Pillow's word for a broken PNG
         raise DataError(f"{path} is not a readable picture: {e}") from e
+
+
+def _picture(path: Path, size: int | None) -> np.ndarray:
+    """(C, H, W) uint8 with one channel or three."""
+    from PIL import Image
+
+    with _opened(path) as image:
+        picture = image.convert("L" if image.mode in GREY else "RGB")
     if size is not None:
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture)

@@ -1,6 +1,6 @@
 """What all data of one's own have in common: labels, experiences, and a share that is kept to test on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,20 @@ class Labelled:
 
     def divided(self, test_share: float, seed: int) -> Dataset:
         """A share of every class, in every experience where there are some, is kept to test on."""
-        groups = self.y if self.experience is None else self.experience * len(self.classes) + self.y
-        rows = stratified(groups, test_share, seed, self.naming)
+        rows = dealt(self.y, self.experience, len(self.classes), test_share, seed, self.naming)
         train, test = (Part(self.x[r], self.y[r]) for r in rows)
-        experience = None if self.experience is None else (self.experience[rows[0]], self.experience[rows[1]])
-        return Dataset(train, test, self.classes, experience)
+        return Dataset(train, test, self.classes, picked(self.experience, rows))
+
+
+def dealt(
+    y: Tensor, experience: Tensor | None, classes: int, test_share: float, seed: int, naming: Naming
+) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows to test on: a share of every class in every experience."""
+    return stratified(y if experience is None else experience * classes + y, test_share, seed, naming)
+
+
+def picked(values: Tensor | None, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
+    return None if values is None else (values[rows[0]], values[rows[1]])
 
 
 def classes_of(labels: np.ndarray, naming: Naming) -> tuple[Tensor, tuple[str, ...]]:

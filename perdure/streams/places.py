@@ -1,11 +1,14 @@
 """Where data are looked for: a folder that is given, the environment, a per-user cache, the system."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+SHARE = 4  # of a machine's memory, a data set may take one part
 SYSTEM = ("/usr/share/datasets", "/usr/local/share/datasets")
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # of a container
 
 
 class DataNotFound(FileNotFoundError):
@@ -24,6 +27,23 @@ class Places:
     def cache(self) -> Path:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(base) / "perdure" / "datasets"
+
+    @property
+    def maps(self) -> Path:
+        """Where data that do not fit into memory are kept as they are mapped."""
+        return self.cache.with_name("mapped")
+
+    @property
+    def room(self) -> int:
+        """Bytes that a data set may take in memory: $PERDURE_ROOM, or a quarter of what this machine has.
+
+        Raises ValueError where the variable is no number of bytes.
+        """
+        given = os.environ.get("PERDURE_ROOM")
+        if given:
+            return _bytes(given)
+        limits = [int(text) for path in LIMITS if path.is_file() and (text := path.read_text().strip()).isdecimal()]
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits, sys.maxsize) // SHARE
 
     def named(self) -> list[tuple[str, Path | None]]:
         """What each place is called, and its folder where there is one."""
@@ -67,6 +87,15 @@ class Places:
         raise DataNotFound(
             f"{path} was not found; looked at {looked}. Give an absolute path, or its folder as --data DIR"
         )
+
+
+def _bytes(text: str) -> int:
+    """What `500M` or `2.5G` says."""
+    number, unit = text[:-1], text[-1:].upper()
+    try:
+        return int(float(number) * 1000 ** (1 + "KMGT".index(unit))) if unit in "KMGT" else int(text)
+    except ValueError:
+        raise ValueError(f"PERDURE_ROOM must be a number of bytes such as 500M or 2.5G, got {text!r}") from None
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:

@@ -65,7 +65,7 @@ def revisited(dataset: Dataset, tasks: int, protocol: Protocol, look: Look) -> S
 
     def split(part: Part, t: int) -> Split:
         x, view = look(part.x, t)
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(len(x), device=part.y.device)
         return Split(x, part.y + t * own, torch.full_like(part.y, t), rows, view)
 
     make = Lazy(tasks, lambda t: Experience(t, t, split(dataset.train, t), split(dataset.test, t)))

@@ -1,6 +1,8 @@
 """The same images at another angle in every task (Lopez-Paz & Ranzato 2017, arXiv:1706.08840)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import cos, isfinite, radians, sin
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from .dataset import DataError, Dataset
 from .experience import Protocol, Stream
+from .mapped import Mapped
 from .recipe import OfData, revisited
 
 CHUNK = 4096  # images rotated at a time, to bound the memory that their float copies take
@@ -19,7 +22,7 @@ class Rotated(OfData):
     """All images in every task, turned by an angle of its own (Lopez-Paz & Ranzato 2017, arXiv:1706.08840).
 
     Angles rise evenly from 0 to `degrees`, counter-clockwise; with a `seed` they are drawn from that
-    range. Images are turned once, bilinearly, when their experience is first asked for.
+    range. Images are turned bilinearly, when their experience is first asked for (mapped ones: when they are seen).
     """
 
     tasks: int = 5
@@ -42,7 +45,12 @@ class Rotated(OfData):
     def arrange(self, dataset: Dataset) -> Stream:
         if dataset.train.x.ndim != 4:
             raise DataError(f"expected images (N, C, H, W) to rotate, got samples {tuple(dataset.train.x.shape[1:])}")
-        return revisited(dataset, self.tasks, self.protocol, lambda x, t: (rotate(x, self.angles[t]), None))
+        return revisited(dataset, self.tasks, self.protocol, self._look)
+
+    def _look(self, x: Tensor, task: int) -> tuple[Tensor, Callable[[Tensor], Tensor] | None]:
+        if isinstance(x, Mapped):  # turned whenever it is seen: no memory would hold the copy
+            return x, partial(rotate, degrees=self.angles[task])
+        return rotate(x, self.angles[task]), None
 
 
 def rotate(x: Tensor, degrees: float) -> Tensor:
