@@ -2,7 +2,7 @@
 
 import sys
 
-from . import attacks, generators, loop, meta, methods, platform, projection, strategies, workers
+from . import attacks, data, generators, loop, meta, methods, platform, projection, strategies, workers
 
 PARTS = {
     "platform": platform.main,
@@ -14,6 +14,7 @@ PARTS = {
     "attacks": attacks.main,
     "meta": meta.main,
     "workers": workers.main,
+    "data": data.main,
 }
 
 for name in sys.argv[1:] or PARTS:

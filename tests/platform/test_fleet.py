@@ -1,9 +1,12 @@
 """What only a fleet can meet. Dead and hung actors are in test_killed."""
 
+import shutil
 from contextlib import closing, suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from perdure.platform import cluster, plugins
 from perdure.platform.cluster import TooFew
@@ -13,9 +16,13 @@ from perdure.platform.executor import Data
 from perdure.platform.fleet import Fleet
 from perdure.platform.run import Run
 from perdure.platform.site import Site
+from perdure.platform.worker import Worker, packed
 from perdure.strategies.loop import Plan
+from perdure.streams.mapped import Filed
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
+
+from ..streams import tiny
 
 pytestmark = pytest.mark.usefixtures("cluster")
 MUTATING = """
@@ -54,6 +61,36 @@ def test_the_shared_data_are_never_written_through_a_run(tmp_path):
         ends = [e for e in fleet.map([*vandals, RUN]) if isinstance(e, Finished | Failed)]
     assert all(isinstance(e, Finished) for e in ends)
     assert same(results(site, RUN), results(one, RUN))
+
+
+def test_data_larger_than_memory_reach_an_actor_as_a_place_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for n in range(20):
+        (folder := tmp_path / "photos" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(tiny.pictures((8, 8), n)).save(folder / f"{n}.png")
+    run = Run("rehearsal(4)", f"split(images('{tmp_path}/photos'), 2)", "mlp(4)", plan=Plan(2, 4))
+    one, site = Site(str(tmp_path / "one")), Site(str(tmp_path / "fleet"))
+    list(execute(run, one, Data(one).of(run)))
+    monkeypatch.setenv("PERDURE_ROOM", "100")  # for this process alone: the actors have room
+    mapped = Data(site).of(run)
+    assert mapped and all(isinstance(packed(mapped)[name], Filed) for name in ("train_x", "test_x"))
+    with closing(Fleet(site, slots=1, data=Data(site))) as fleet:
+        assert isinstance(list(fleet.map([run]))[-1], Finished)
+    assert same(results(site, run), results(one, run))
+
+
+def test_an_actor_without_the_file_makes_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    np.savez(tmp_path / "own.npz", x=tiny.pictures((20, 8, 8)), y=np.arange(20) % 2)
+    run, site = Run("naive", f"split(arrays('{tmp_path}/own.npz'), 2)", "mlp(4)", plan=Plan(1, 4)), Site(str(tmp_path))
+    monkeypatch.setenv("PERDURE_ROOM", "100")
+    away = packed(Data(site).of(run))
+    shutil.rmtree(tmp_path / "cache")
+    assert isinstance(list(Worker(site).make(run, "own", away))[-1], Finished)
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "own.npz").unlink()
+    (failed,) = Worker(site).make(replace(run, seed=1), "own", away)
+    assert isinstance(failed, Failed) and failed.kind == "user" and "own.npz was not found" in failed.message
 
 
 def test_runs_are_made_at_once_on_warm_actors(tmp_path):

@@ -291,10 +291,12 @@ from perdure.platform.run import Run, build
 from perdure.strategies.loop import Plan, learn
 from perdure.streams.names import stream_recipe
 from perdure.streams.places import Places
-import PIL.PngImagePlugin, concurrent.futures
+import PIL.PpmImagePlugin
 torch.set_num_threads(1)
-run = Run("rehearsal(4)", "split(images('photos'), 2)", "mlp(2)", plan=Plan(batch_size=8))
-torch.nn.Linear(3, 3)(torch.rand(8, 3)).sum().backward()
+run = Run("rehearsal(4)", "split(images('photos'), 2)", "mlp(2)", plan=Plan(batch_size=8, steps=20))
+layer = torch.nn.Linear(3, 3)
+layer(torch.rand(8, 3)).sum().backward()
+torch.optim.Adam(layer.parameters())  # brings torch's compiler in
 (now,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData")]
 resource.setrlimit(resource.RLIMIT_DATA, (int(now) * 1024 + int(sys.argv[1]),) * 2)
 dataset = stream_recipe(run.stream).source().load(Places(download=False))
@@ -307,17 +309,17 @@ print(dataset.fingerprint, dataset.train.x.numel() + dataset.test.x.numel(), mil
 
 def test_a_run_over_more_than_it_may_hold_in_memory(tmp_path):
     """The system itself refuses this process more memory; the pages of a map are not counted."""
-    limit, size, each = 220_000_000, 256, 700
+    limit, size, each = 280_000_000, 256, 900
     for k, name in enumerate(("cat", "dog")):
         (tmp_path / "photos" / name).mkdir(parents=True)
-        first = tmp_path / "photos" / name / "0.png"
+        first = tmp_path / "photos" / name / "0.ppm"
         Image.fromarray(np.full((size, size, 3), 40 + 99 * k, np.uint8)).save(first)
         for n in range(1, each):
-            os.link(first, first.with_name(f"{n}.png"))
+            os.link(first, first.with_name(f"{n}.ppm"))
     assert 2 * each * size * size * 3 > limit
 
     def run(room):
-        environment = os.environ | {"PERDURE_ROOM": room, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        environment = os.environ | {"PERDURE_ROOM": room, "XDG_CACHE_HOME": str(tmp_path / room)}
         line = [sys.executable, "-W", "ignore", "-c", LIMITED, str(limit)]
         return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
