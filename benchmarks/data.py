@@ -25,7 +25,7 @@ from perdure.streams.mapped import Filed, Mapped
 
 from .table import show
 
-COUNT, BATCH, CLASSES, FIRST = 50_000, 32, 10, 5
+COUNT, BATCH, CLASSES, FIRST = 50_000, 32, 10, 3
 
 
 class Timed(Split):
@@ -53,7 +53,7 @@ class Timed(Split):
         return sum(waits[: len(steps)]) / sum(steps), median(waits), median(steps)
 
 
-def main(steps: int = 30) -> None:
+def main(steps: int = 12) -> None:
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
