@@ -190,7 +190,8 @@ def work(config: dict[str, Any]) -> None:
     site, mail = config["site"], config["mail"]
     plugins.load(site.plugins)
     run = run_of(config["run"])
-    dataset = unpacked(cast(Packed, ray.get(config["held"]))) if config["held"] is not None else None
+    held = config["held"] and cast(Packed, ray.get(config["held"]))
+    dataset = unpacked(held, lambda: Data(site).of(run)) if held else None
     torch.set_num_threads(run.threads)
     if team.rank() > 0:
         for _ in kind(run).work(run, dataset, lambda: None, site).steps(None, lambda: False):
