@@ -17,8 +17,8 @@ BELOW = {
     "testing": ["notation", "streams", "strategies", "platform"],
 }
 WITHIN = {  # folders inside strategies that know no strategy
-    "models": ["notation"],
-    "generators": ["notation", "streams", "strategies.rng", "strategies.finite"],
+    "models": ["notation", "strategies.team"],
+    "generators": ["notation", "streams", "strategies.rng", "strategies.finite", "strategies.team"],
     "meta": ["notation", "streams.episodes", "strategies.rng", "strategies.finite", "strategies.nested"],
     "attacks": ["notation", "streams.poisoned", "strategies.rng", "strategies.finite", "strategies.models"],
 }
