@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .platform.api import compare, meta, resume
+    from .platform.search_api import tune
     from .strategies.attacks.evaluate import attack
     from .strategies.names import register
 
-__all__ = ["__version__", "attack", "compare", "meta", "register", "resume"]
+__all__ = ["__version__", "attack", "compare", "meta", "register", "resume", "tune"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -17,6 +18,7 @@ _HOMES = {
     "meta": ".platform.api",
     "register": ".strategies.names",
     "resume": ".platform.api",
+    "tune": ".platform.search_api",
 }
 
 

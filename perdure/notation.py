@@ -24,15 +24,32 @@ def read(text: str, names: Mapping[str, type]) -> Any:
 
     Raises NotationError for what is not in the notation, an unknown name or argument, or a value that does not fit.
     """
+    line, tree = parsed(text)
+    return _Reader(line, names).build(tree)
+
+
+def parsed(text: str) -> tuple[str, ast.expr]:
+    """The text as one line, and its syntax tree. Raises NotationError."""
     line = " ".join(text.split())
     if not line:
         raise NotationError("expected a name, got an empty text", line, 0)
     try:
-        tree = ast.parse(line, mode="eval")
+        return line, ast.parse(line, mode="eval").body
     except SyntaxError as e:
         at = max(0, min((e.offset or 1) - 1, len(line)))
         raise NotationError(f"not readable: {e.msg}; text values need quotes, as in name='text'", line, at) from None
-    return _Reader(line, names).build(tree.body)
+
+
+def place(line: str, node: ast.expr | ast.keyword) -> tuple[int, int]:
+    """Where a node of a line's tree begins and ends, in characters: `ast` counts bytes."""
+    whole = line.encode()
+    begin, end = (len(whole[:at].decode()) for at in (node.col_offset, node.end_col_offset or len(whole)))
+    return begin, end
+
+
+def positions(cls: type) -> list[str]:
+    """The names of a class's arguments in the order in which they may be given without them; of the rest, no more."""
+    return [field.name for field in _fields(cls) if "rest" not in field.metadata]
 
 
 def spell(thing: Any, names: Mapping[str, type]) -> str:
@@ -177,7 +194,7 @@ class _Reader:
             raise self.error(str(e), node.right) from None
 
     def error(self, problem: str, node: ast.expr | ast.keyword) -> NotationError:
-        return NotationError(problem, self.text, len(self.text.encode()[: node.col_offset].decode()))
+        return NotationError(problem, self.text, place(self.text, node)[0])
 
 
 def _fit(value: Any, hint: Any) -> Any:

@@ -74,6 +74,23 @@ Examples:
 
     perdure meta "maml(0.4, 5)" --on "few_shot(strokes, 5, 1)" --batch 4 --workers 2
 """
+TUNE = """Search for settings: a text with choice, uniform, loguniform, quniform or randint where values are sought.
+
+Settings are chosen on samples held out of training, or on validation tasks; the best are then made again from fresh
+seeds and tested. Typed again, it goes on where it was stopped.
+
+Examples:
+
+    perdure tune "rehearsal(choice(200, 500)) + ewc(loguniform(1, 1e4))" --on "split(fashion_mnist)" --trials 40
+
+    perdure tune "ewc(loguniform(1, 1e4))" --on "permuted(digits, 10)" --first 3 --scheduler asha
+
+    perdure tune "rehearsal(randint(50, 500))" --objective accuracy --objective state_bytes --by optuna
+
+    perdure tune naive --optimizer "sgd(loguniform(1e-3, 1))" --trials 10
+
+    perdure tune "maml(loguniform(0.001, 1), steps=choice(1, 5))" --on "sinusoid(shots=10)"
+"""
 ADAPT = """Adapt a finished meta-learner to one new task, and answer what the task asks.
 
 A task is a CSV file, whose last column holds the answers and is empty where one is asked for; an .npz file with arrays
@@ -215,6 +232,54 @@ def meta(
     _conducted(lambda watch: api.meta(watch=watch, **arguments), json)
 
 
+@app.command(cls=Recipe, help=TUNE)
+def tune(
+    method: o.Space,
+    on: o.Met = "split(digits)",
+    trials: o.Trials = 40,
+    objective: o.Objectives = None,
+    by: o.By = "random",
+    scheduler: o.Scheduler = "none",
+    grace: o.Grace = 2,
+    interval: o.Interval = 1,
+    share: o.Held = 0.1,
+    first: o.First = None,
+    seed: o.Seed = 0,
+    seeds_per_trial: o.SeedsPerTrial = 1,
+    finalists: o.Finalists = None,
+    fresh: o.Fresh = 3,
+    model: o.SpaceModel = None,
+    optimizer: o.Optimizer = "adam",
+    epochs: o.Epochs = 20,
+    steps: o.Steps = None,
+    batch_size: o.BatchSize = 32,
+    iterations: o.Iterations = 10_000,
+    batch: o.Batch = 25,
+    every: o.Every = None,
+    judged: o.Judged = 200,
+    tested: o.Tested = 600,
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    plugin: o.Plugins = None,
+    save_every: o.SaveEvery = 60.0,
+    slots: o.Slots = None,
+    gpus_per_run: o.GpusPerRun = 0.0,
+    address: o.Address = None,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
+    again: o.Again = False,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    arguments = locals()
+    for name in ("recipe", "json", "plugin", "objective"):
+        del arguments[name]
+    arguments |= {"objective": objective or (), "plugins": tuple(plugin or ())}
+    _searched(arguments, json)
+
+
 @app.command(cls=Recipe, help=GENERATE)
 def generate(
     generator: Annotated[str, Argument(help="A generator, as 'vae(32)' or 'diffusion(depth=2)'.")] = "vae",
@@ -313,8 +378,12 @@ def resume(
     given = {"data": data, "here": here, "slots": slots, "address": address, "tracking_uri": tracking_uri}
     changed = {k: v for k, v in given.items() if v is not None}
     from ..platform import api
+    from .watch import trial
 
-    _conducted(lambda watch: api.resume(id, home, watch, **changed), json)
+    def hear(tried: Any) -> None:
+        trial(tried, _console(stderr=True))
+
+    _conducted(lambda watch: api.resume(id, home, watch, hear, **changed), json)
 
 
 @app.command(cls=Recipe)
@@ -399,8 +468,22 @@ def _conducted(make: Callable[[Any], Any], json: bool) -> None:
 
     _cautioning()
     comparison = _refusing(lambda: make(lambda command: watch(command, _console(stderr=True))))
-    print(show.comparison_json(comparison)) if json else show.comparison(comparison, _console())
+    show.made(comparison, json, _console())
     sys.exit(130 if comparison.stopped else 1 if comparison.failed else 0)
+
+
+def _searched(arguments: dict[str, Any], json: bool) -> None:
+    """Search while a line tells of every trial, show what came out, and leave with the code that says it."""
+    from ..platform import search_api
+    from . import show
+    from .watch import trial, watch
+
+    _cautioning()
+    console = _console(stderr=True)
+    arguments |= {"watch": lambda command: watch(command, console), "hear": lambda tried: trial(tried, console)}
+    made = _refusing(lambda: search_api.tune(**arguments))
+    show.made(made, json, _console())
+    sys.exit(130 if made.stopped else 1 if made.failed or not made.ended else 0)
 
 
 def _cautioning() -> None:

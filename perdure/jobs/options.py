@@ -6,6 +6,7 @@ from typer import Argument, BadParameter, Option
 
 DEMO = ["naive", "ewc", "rehearsal(200)", "rehearsal(200) + ewc(1)", "joint"]
 WHAT, WHERE, SHOWN = "What is learned", "Where and by whom", "What is shown"
+HOW = "How it is searched"
 
 
 def seeds(text: str) -> list[int]:
@@ -85,6 +86,35 @@ Parts = Annotated[
 Compiled = Annotated[bool, Option("--compiled", help="By torch.compile, for many iterations.", rich_help_panel=WHAT)]
 Tested = Annotated[int, Option(help="Test tasks at the end.", min=1, rich_help_panel=WHAT)]
 Adapted = Annotated[str, Option(help="Numbers of steps that they are tested after.", rich_help_panel=WHAT)]
+
+Space = Annotated[str, Argument(metavar="METHOD", help="A strategy or meta-learner, as 'ewc(loguniform(1, 1e4))'.")]
+Met = Annotated[str, Option("--on", help="A stream, or episodes to meta-learn.", rich_help_panel=WHAT)]
+Trials = Annotated[int, Option(help="Points of the space to try.", min=1, rich_help_panel=HOW)]
+Objectives = Annotated[
+    list[str] | None,
+    Option(
+        "--objective",
+        help="As accuracy or 'accuracy - 0.5 * forgetting'; twice for a Pareto front.",
+        show_default="accuracy or loss",
+        rich_help_panel=HOW,
+    ),
+]
+By = Annotated[str, Option("--by", help="random, grid or optuna.", rich_help_panel=HOW)]
+Scheduler = Annotated[str, Option(help="none, asha (stops trials early) or pbt (moves them).", rich_help_panel=HOW)]
+Grace = Annotated[int, Option(help="Experiences that asha lets every trial have.", min=1, rich_help_panel=HOW)]
+Interval = Annotated[int, Option(help="Experiences between moves of pbt.", min=1, rich_help_panel=HOW)]
+Held = Annotated[float, Option("--share", help="Of training samples, to choose by.", rich_help_panel=HOW)]
+First = Annotated[int | None, Option(help="Search on so many experiences only.", min=1, rich_help_panel=HOW)]
+SeedsPerTrial = Annotated[int, Option(help="A trial is judged by their mean.", min=1, rich_help_panel=HOW)]
+Finalists = Annotated[
+    int | None,
+    Option(help="The best, to be tested.", min=1, show_default="1, or 3 of a front", rich_help_panel=HOW),
+]
+Fresh = Annotated[int, Option(help="Seeds to test them from; 0 tests none.", min=0, rich_help_panel=HOW)]
+SpaceModel = Annotated[
+    str | None,
+    Option("--model", help="As 'mlp(choice(64, 256))'.", show_default="as run or meta", rich_help_panel=WHAT),
+]
 
 Home = Annotated[str, Option(help="Folder of all results.", envvar="PERDURE_HOME", rich_help_panel=WHERE)]
 Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]

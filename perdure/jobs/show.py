@@ -12,23 +12,41 @@ if TYPE_CHECKING:
     from ..platform.generate import Generated
     from ..platform.meta_results import MetaComparison
     from ..platform.results import Comparison, Outcome
+    from ..platform.search_results import Searched
+
+SHOWN = 10  # trials of a search; the report has all
+
+
+def made(known: "Comparison | MetaComparison | Searched", json: bool, console) -> None:
+    """What came out of a command, for a reader or for programs."""
+    from ..platform.search_results import Searched
+
+    if isinstance(known, Searched):
+        print(searched_json(known)) if json else searched(known, console)
+    else:
+        print(comparison_json(known)) if json else comparison(known, console)
 
 
 def comparison(made: "Comparison | MetaComparison", console) -> None:
     """The league table, what went wrong, and what to do next."""
-    from ..platform.meta_results import MetaComparison
-
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    if made.league:
-        _meta_table(made, console) if isinstance(made, MetaComparison) else _league_table(made, console)
-    for o in made.failed:
-        say(f"failed: {o.run.method} seed {o.run.seed}: {o.problem}")
+    _tables(made, console)
     if made.undelivered:
         say(made.undelivered)
     if made.stopped:
         say("stopped; go on with: perdure resume")
     say(f"report: {made.report}")
     say("next:   perdure ui")
+
+
+def _tables(made: "Comparison | MetaComparison", console) -> None:
+    from ..platform.meta_results import MetaComparison
+
+    if made.league:
+        _meta_table(made, console) if isinstance(made, MetaComparison) else _league_table(made, console)
+    for o in made.failed:
+        told = f"failed: {o.run.method} seed {o.run.seed}: {o.problem}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def _league_table(comparison: "Comparison", console) -> None:
@@ -52,6 +70,57 @@ def _league_table(comparison: "Comparison", console) -> None:
     console.print(table)
     for name, doubt in comparison.masked.items():
         console.print(f"caution: {name}: {doubt}", markup=False, highlight=False, soft_wrap=True)
+
+
+def searched(known: "Searched", console) -> None:
+    """The best trials, the front of two objectives, and what the best are worth on test samples."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..platform.search_results import shown, title
+
+    search, front = known.search, known.front if len(known.search.aims) == 2 else []
+    about = f"{len(known.trials)} trials of {search.run.method} on {search.run.on}"
+    table = Table(box=box.SIMPLE_HEAD, title=Text(about), title_justify="left", title_style="bold")
+    for name in ("trial", *search.space.parameters, *map(title, search.aims), "milestones", "status", "runs"):
+        table.add_column(Text(name), justify="left" if name in ("status", "runs") else "right")
+    for t in known.table[: max(SHOWN, len(front))]:
+        values = [
+            shown(aim, value) if t.status != "failed" else "–" for aim, value in zip(search.aims, t.values, strict=True)
+        ]
+        settings = [Text(t.point[name]) for name in search.space.parameters]
+        status = t.status + (", on the front" if t in front else "")
+        table.add_row(str(t.number), *settings, *values, str(t.milestones), status, " ".join(t.runs))
+    console.print(table)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if len(known.trials) > len(known.table[: max(SHOWN, len(front))]):
+        say(f"and {len(known.trials) - max(SHOWN, len(front))} more, in the report\n")
+    for t in (t for t in known.trials if t.status == "failed"):
+        say(f"failed: trial {t.number}, {t.method}: {t.problem}")
+    for final in known.finals:
+        say("\nthe best again, tested, from seeds that no trial had:")
+        _tables(final, console)
+    if known.undelivered:
+        say(known.undelivered)
+    if known.stopped:
+        say("stopped; go on with: perdure resume")
+    say(f"report: {known.report}")
+    say("next:   perdure ui")
+
+
+def searched_json(known: "Searched") -> str:
+    from ..platform.run import Run
+
+    trials = [asdict(t) for t in known.table]
+    best = {"best": [t.number for t in known.best], "front": [t.number for t in known.front]}
+    told = {"id": known.search.id, "command": known.line, "report": known.report, "stopped": known.stopped}
+    told |= {
+        "kind": "continual" if isinstance(known.search.run, Run) else "meta",
+        "objectives": known.search.objectives,
+    }
+    finals = [json.loads(comparison_json(final)) for final in known.finals]
+    return _json(told | {"trials": trials} | best | {"finals": finals})
 
 
 def _meta_table(comparison: "MetaComparison", console) -> None:

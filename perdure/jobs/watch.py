@@ -136,6 +136,14 @@ def watch(command, console) -> Watch:
     return Live(command, console) if console.is_terminal else Lines(command, console)
 
 
+def trial(tried, console) -> None:
+    """A line for a trial of a search that has come to an end."""
+    values = ", ".join(f"{value:.4g}" for value in tried.values)
+    told = tried.problem if tried.problem else f"{values} after {tried.milestones}"
+    text = f"trial {tried.number}: {tried.method}: {tried.status}: {told}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def generating(console, asked, home: str, data: str | None, uri: str | None, again: bool):
     """Make a generator while a bar shows its steps, its epoch and the time that is left."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,6 +1,6 @@
 """What Python users call; the command line calls the same."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -164,8 +164,8 @@ def meta(
     chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
     texts = [one if isinstance(one, str) else spell(one, META_LEARNERS) for one in learners]
     episodes = on if isinstance(on, str) else spell(on, EPISODES | DATASETS)
-    if not texts or not chosen:
-        raise ValueError("expected a meta-learner and a seed at least")
+    if not texts or not chosen or tested < 1:
+        raise ValueError("expected a meta-learner, a seed and a test task at least")
     if where.workers > 1 and not where.here:
         raise ValueError("workers share the meta-batches of a run in this process: ask for --here beside --workers")
     plan = MetaPlan(iterations, batch, every or max(1, iterations // 20), judged, parts or where.workers, compiled)
@@ -193,19 +193,36 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody)
     if how.tracking_uri and "@" in how.tracking_uri:
         kept["tracking_uri"] = None  # it may hold a password
     kept_command = replace(command, how=kept)
-    return conduct(kept_command, site, lambda: _executor(command, how, site, data), _tracker(how, site), watch)
+    return conduct(kept_command, site, lambda: _executor(command, how, site, data), tracker_of(how, site), watch)
 
 
-def resume(id: str | None = None, home: str = "perdure-runs", watch: Watch = nobody, **other: Any) -> Comparison:
-    """Go on with a command or a run by (the beginning of) its id; by default with the newest command.
+def unheard(trial: Any) -> None:
+    """Nobody wants to know."""
 
+
+def resume(
+    id: str | None = None,
+    home: str = "perdure-runs",
+    watch: Watch = nobody,
+    hear: Callable[[Any], None] = unheard,
+    **other: Any,
+) -> Any:
+    """Go on with a command, a search or a run by (the beginning of) its id; by default with the newest command.
+
+    hear: told of every trial of a search that has come to an end.
     other: fields of `How` that shall be different this time. Raises ValueError where there is none.
     """
     folder = next((f for f in commands.folders(home) if f.name.startswith(id or "")), None)
     if folder is not None:
         how = How(**{**commands.settings(folder), "home": home, **other})
         plugins.load(how.plugins)
-        return make(commands.read(folder), how, watch=watch)
+        command = commands.read(folder)
+        if command.search:
+            from .search import Search
+            from .search_api import conduct_search
+
+            return conduct_search(Search.of(command.search), how, watch=watch, hear=hear)
+        return make(command, how, watch=watch)
     if id is None:
         raise ValueError(f"no command in {home} to go on with; name another folder with --home")
     how = How(**{"home": home, **other})
@@ -238,7 +255,7 @@ def _executor(command: Command, how: How, site: Site, data: Data) -> Executor:
     return Fleet(site, how.slots, how.gpus_per_run or float(gpu), how.address, how.silence, data=data)
 
 
-def _tracker(how: How, site: Site) -> Tracker:
+def tracker_of(how: How, site: Site) -> Tracker:
     if not how.tracking or how.tracking_uri is None:
         return Untracked()
     from .mlflow_tracker import MLflow

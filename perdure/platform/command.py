@@ -25,11 +25,13 @@ class Command:
     """Runs in the order in which they were asked for, each once.
 
     how: settings to go on with, as the command line takes them; nothing of it changes what a run is.
+    search: what is searched, as it is written down, where runs come to a command while it is made.
     """
 
     runs: tuple[AnyRun, ...]
     line: str = ""  # as it was typed
     how: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def grid(strategies: Sequence[str], seeds: Sequence[int], **common: Any) -> "Command":
@@ -43,8 +45,18 @@ class Command:
 
     @property
     def id(self) -> str:
-        """Equal for equal runs: typed again, a command goes on."""
-        return hashlib.sha256(" ".join(run.id for run in self.runs).encode()).hexdigest()[:12]
+        """Equal for equal runs, or searches: typed again, a command goes on."""
+        text = json.dumps(self.search, sort_keys=True) if self.search else " ".join(run.id for run in self.runs)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def title(self) -> str:
+        """What a tracker calls it."""
+        if self.search:
+            run = run_of(self.search["run"])
+            return f"search of {run.method} on {self.search['on']}"
+        count = len(self.methods)
+        return f"{count} {'strategy' if count == 1 else 'strategies'} on {self.runs[0].on}"
 
     @property
     def methods(self) -> list[str]:
@@ -57,6 +69,7 @@ class Command:
     def keep(self, home: str) -> None:
         self.folder(home).mkdir(parents=True, exist_ok=True)
         known = {"id": self.id, "line": self.line, "how": self.how, "runs": [asdict(run) for run in self.runs]}
+        known |= {"search": self.search} if self.search else {}
         write(self.folder(home) / "command.json", json.dumps(known, indent=1).encode())
 
     @contextmanager
@@ -91,7 +104,7 @@ def folders(home: str) -> list[Path]:
 def read(folder: Path) -> Command:
     """Raises NotationError where it names a strategy of a plugin that is not loaded."""
     it = json.loads((folder / "command.json").read_text())
-    return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"])
+    return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"], it.get("search", {}))
 
 
 def settings(folder: Path) -> dict[str, Any]:

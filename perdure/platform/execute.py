@@ -90,6 +90,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
             f"the data behind {run.on} have changed since this run began; "
             "bring the old data back, or begin the run anew with --again"
         )
+    if checkpoint is None and run.after:
+        raise ValueError(f"this run goes on from {run.after} with other settings, and its own beginning is gone")
     for reached in journal.cut(work.reached(checkpoint)):
         yield Reached(run.id, reached, None)
     where = f"{socket.gethostname()}:{os.getpid()}"

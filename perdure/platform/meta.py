@@ -53,7 +53,7 @@ class Meta:
                     yield Step(place, checkpoint)
                     continue
                 seconds, figures, told = time.perf_counter() - start, {}, row(stone, place[0] - 1)
-                if stone.iteration == run.plan.iterations:
+                if stone.iteration == run.plan.iterations and run.tested:
                     told["test"] = self._tested(stone.checkpoint["learned"], rng)
                     figures = drawn(self.tasks, self.loss, self.learner, stone.checkpoint["learned"], rng)
                 yield Step(place, checkpoint, told, seconds, figures)
@@ -208,7 +208,8 @@ def _whole(value: torch.Tensor) -> float | None:
 def _figures(run: MetaRun, rows: Sequence[Row]) -> dict[str, Any]:
     from .meta_figures import meta_curves, steps_curves
 
-    return {"validation": meta_curves({run.learner: [rows]}), "steps": steps_curves({run.learner: [rows[-1]]})}
+    steps = {"steps": steps_curves({run.learner: [rows[-1]]})} if "test" in rows[-1] else {}
+    return {"validation": meta_curves({run.learner: [rows]})} | steps
 
 
 META = Kind(

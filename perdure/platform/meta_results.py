@@ -75,6 +75,10 @@ class MetaComparison:
         ends = {name: [rows[-1] for rows in seeds] for name, seeds in groups.items()}
         return {"curves": meta_curves(groups), "steps": steps_curves(ends)}
 
+    def covers(self) -> dict[str, Any]:
+        """What a tracker shows first."""
+        return {"accuracy_over_stream": self.figures()["curves"]} if self.league else {}
+
 
 def told(rows: Sequence[Row]) -> dict[str, float]:
     """Of the last row: its loss, what it was judged and tested by, as {"test_loss_after_5": 0.1}."""

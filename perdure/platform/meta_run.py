@@ -28,15 +28,16 @@ class MetaRun:
     optimizer: str = "adam"  # the outer one
     seed: int = 0
     plan: MetaPlan = field(default_factory=MetaPlan)
-    tested: int = 600  # test tasks, once the last iteration is done
+    tested: int = 600  # test tasks, once the last iteration is done; 0 where settings are chosen on validation tasks
     adapted: tuple[int, ...] = (0, 1, 5, 10)  # steps after which they are tested
     threads: int = 1  # another number rounds otherwise, so it is part of what a run is
     device: str = "cpu"
+    after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
 
     def __post_init__(self):
         object.__setattr__(self, "adapted", tuple(sorted(set(self.adapted))))
-        if self.tested < 1 or not self.adapted or min(self.adapted) < 0:
-            raise ValueError(f"expected a test task and numbers of steps, got {self.tested} and {self.adapted}")
+        if self.tested < 0 or not self.adapted or min(self.adapted) < 0:
+            raise ValueError(f"expected a number of test tasks and of steps, got {self.tested} and {self.adapted}")
 
     @property
     def method(self) -> str:
@@ -49,7 +50,8 @@ class MetaRun:
     @cached_property
     def id(self) -> str:
         """12 hexadecimal digits; the same for two texts that mean the same."""
-        return hashlib.sha256(json.dumps(asdict(self.normal()), sort_keys=True).encode()).hexdigest()[:12]
+        parts = {k: v for k, v in asdict(self.normal()).items() if v or k != "after"}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def normal(self) -> "MetaRun":
         """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
@@ -63,7 +65,8 @@ class MetaRun:
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "adapted")}
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "adapted", "after")}
+        flat |= {"after": self.after} if self.after else {}
         return flat | {"adapted": ", ".join(map(str, self.adapted))} | asdict(self.plan)
 
     def source(self) -> Source | None:

@@ -27,9 +27,9 @@ from .events import Event, Failed, Finished, Reached
 from .execute import begin
 from .journal import Journal
 from .kinds import AnyRun, kind
-from .results import Comparison
 from .site import Site
 from .store import write
+from .tracker import Told
 
 PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that is away
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -54,7 +54,7 @@ class MLflow:
     patience: float = 20.0
     _mirror: Any = field(default=None, init=False)
     _problem: str = field(default="", init=False)
-    _final: Comparison | None = field(default=None, init=False)
+    _final: Told | None = field(default=None, init=False)
     _wake: threading.Event = field(default_factory=threading.Event, init=False)
     _ended: threading.Event = field(default_factory=threading.Event, init=False)
     _done: threading.Event = field(default_factory=threading.Event, init=False)
@@ -64,13 +64,16 @@ class MLflow:
         self._mirror.keep()  # from here on whoever comes next knows that something is to be delivered
         threading.Thread(target=self._write, name="mlflow", daemon=True).start()
 
+    def grow(self, command: Command) -> None:
+        self._mirror.command = command
+
     def hear(self, event: Event) -> None:
         if isinstance(event, Reached | Finished | Failed):
             if not isinstance(event, Reached):
                 self._mirror.ends[event.run] = "finished" if isinstance(event, Finished) else "failed"
             self._wake.set()
 
-    def end(self, comparison: Comparison) -> str:
+    def end(self, comparison: Told) -> str:
         self._final = comparison
         self._ended.set()
         self._wake.set()
@@ -140,7 +143,7 @@ class _Mirror:
     def keep(self) -> None:
         write(self.path, json.dumps(self.known).encode())
 
-    def deliver(self, final: Comparison | None) -> None:
+    def deliver(self, final: Told | None) -> None:
         self._open()
         for run in self.command.runs:
             self._run(run)
@@ -159,7 +162,7 @@ class _Mirror:
         self.known["ended"] = status
         self.keep()
 
-    def _told_of(self, final: Comparison) -> bool:
+    def _told_of(self, final: Told) -> bool:
         """Whether MLflow has this end of the command already; it is told of a better one."""
         return self.known["ended"] == "FINISHED" and not final.failed and not final.stopped
 
@@ -173,9 +176,7 @@ class _Mirror:
                 self.known["ended"] = False
         if self.known["parent"] is None:
             tags = {"perdure.command": self.command.id, "mlflow.source.name": self.command.line or "perdure"}
-            count = len(self.command.methods)
-            name = f"{count} {'strategy' if count == 1 else 'strategies'} on {self.command.runs[0].on}"
-            self.known["parent"] = self._found_or_made(name, tags, int(time.time() * 1000))
+            self.known["parent"] = self._found_or_made(self.command.title, tags, int(time.time() * 1000))
             self.keep()
 
     def _run(self, run: AnyRun) -> None:
@@ -230,10 +231,10 @@ class _Mirror:
         for path in self.site.pictures(run):
             self._client.log_artifact(id, str(path), "figures")
 
-    def _report(self, final: Comparison) -> None:
+    def _report(self, final: Told) -> None:
         parent = self.known["parent"]
-        if final.league:
-            self._client.log_figure(parent, final.figures()["curves"], "figures/accuracy_over_stream.png")
+        for name, figure in final.covers().items():
+            self._client.log_figure(parent, figure, f"figures/{name}.png")
         self._client.log_text(parent, final.frame().to_csv(index=False), "runs.csv")
         self._client.log_artifact(parent, final.report)
 

@@ -165,6 +165,10 @@ class Comparison:
         groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_strategy().items() if g}
         return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
 
+    def covers(self) -> dict[str, Any]:
+        """What a tracker shows first."""
+        return {"accuracy_over_stream": self.figures()["curves"]} if self.league else {}
+
     def robust_figures(self) -> dict[str, Any]:
         """Matplotlib figures for each attack: curves of all strategies under it, and as "pgd: naive" heat maps."""
         from .figures import curves, heat_map

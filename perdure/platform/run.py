@@ -19,7 +19,7 @@ from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
 
 ATTACKED = ("attacks", "attack_samples")
-NEUTRAL = {"start": "", "workers": 1}  # what leaves a run what it was without them
+NEUTRAL = {"start": "", "after": "", "workers": 1}  # what leaves a run what it was without them
 PLAIN = {"accumulate": 1, "precision": "float32"}  # the same of a plan
 
 
@@ -37,6 +37,7 @@ class Run:
     attacks: tuple[str, ...] = ()  # made on the model after every experience
     attack_samples: int = 200  # test samples of each experience that are attacked
     start: str = ""  # id of a run whose weights are begun from
+    after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
 
     def __post_init__(self):
         object.__setattr__(self, "attacks", tuple(self.attacks))

@@ -1,10 +1,27 @@
 """Who is told of a command's runs beside the journal."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from .command import Command
 from .events import Event
-from .results import Comparison
+
+
+class Told(Protocol):
+    """What a command came to: a comparison, or a search."""
+
+    @property
+    def failed(self) -> list[Any]: ...
+
+    @property
+    def stopped(self) -> bool: ...
+
+    @property
+    def report(self) -> str: ...
+
+    def covers(self) -> Mapping[str, Any]: ...
+
+    def frame(self) -> Any: ...
 
 
 class Tracker(Protocol):
@@ -12,9 +29,13 @@ class Tracker(Protocol):
 
     def begin(self, command: Command) -> None: ...
 
+    def grow(self, command: Command) -> None:
+        """The same command, with more runs."""
+        ...
+
     def hear(self, event: Event) -> None: ...
 
-    def end(self, comparison: Comparison) -> str:
+    def end(self, comparison: Told) -> str:
         """What is still to be delivered and why; empty where all has been."""
         ...
 
@@ -23,8 +44,11 @@ class Untracked:
     def begin(self, command: Command) -> None:
         pass
 
+    def grow(self, command: Command) -> None:
+        pass
+
     def hear(self, event: Event) -> None:
         pass
 
-    def end(self, comparison: Comparison) -> str:
+    def end(self, comparison: Told) -> str:
         return ""

@@ -107,6 +107,10 @@ class Split:
         x = torch.cat([s.everything().x for s in splits])
         return Split(x, y, task, torch.arange(len(x), device=x.device))
 
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """Places (N,) in an order of the whole data: a sample has the same in every split over them."""
+        return torch.randperm(len(self._x), generator=generator).to(self.device)[self._rows]
+
     @property
     def y(self) -> Tensor:
         return self._y.clone()

@@ -27,6 +27,7 @@ from .strokes import Strokes
 from .svhn import SVHN
 from .swiss_roll import Rolls, SwissRoll
 from .table import Table
+from .validated import Validated
 
 STREAMS: dict[str, type] = {
     "split": ClassSplit,
@@ -46,6 +47,7 @@ STREAMS: dict[str, type] = {
     "collided": Collided,
     "matched": Matched,
     "cleansed": Cleansed,
+    "validated": Validated,
     "avalanche": AvalancheStream,
 }
 DATASETS: dict[str, type] = {

@@ -1,0 +1,143 @@
+"""One trial of a search: the runs of one point, a milestone of each at a time."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..strategies import names
+from ..streams.dataset import Dataset
+from .command import Busy, held
+from .events import Event, Failed, Reached
+from .execute import begin, execute
+from .journal import Journal, Row
+from .kinds import AnyRun
+from .search import Search
+from .search_objective import measured
+from .search_space import Point
+from .site import Site
+from .store import Store
+
+POINTER = "pointer.json"
+
+
+class Trial:
+    """What a trial has come to, and how it goes on. Runs are equal to those of any other command, and are made once.
+
+    length: milestones of a run. stops: of points whose trials were stopped by a scheduler before, after how many
+    milestones; they are stopped there again.
+    """
+
+    def __init__(self, search: Search, site: Site, dataset: Dataset | None, length: int, stops: dict[str, int]):
+        self.search, self.site, self.dataset, self.length, self.stops = search, site, dataset, length, stops
+        self.point: Point = {}
+        self.after: tuple[str, ...] = ()
+        self.count = 0
+        self._events: list[Iterator[Event]] = []
+
+    def begin(self, point: Point, after: tuple[str, ...] = (), count: int = 0) -> None:
+        """Go over to another point, `count` milestones of which are known."""
+        self.close()
+        self.point, self.after, self.count = point, after, count
+
+    @property
+    def runs(self) -> tuple[AnyRun, ...]:
+        return self.search.runs(self.point, self.after)
+
+    def step(self) -> dict[str, Any]:
+        """One milestone on: what the trial is worth by now, and whether that was all."""
+        if not self._events:
+            self._events = [_made(run, self.site, self.dataset) for run in self.runs]
+            for _ in range(self.count):
+                self._milestone()
+        failed = self._milestone()
+        values = [aim.worst for aim in self.search.aims]
+        if not failed:
+            self.count += 1
+            known = [measured(run, Journal(self.site.folder(run)).rows()[: self.count]) for run in self.runs]
+            values = [sum(map(aim.value, known)) / len(known) for aim in self.search.aims]
+        told = {f"objective_{n}": value for n, value in enumerate(values)}
+        where = {"point": json.dumps(self.point), "after": json.dumps(self.after), "count": self.count}
+        done = bool(failed) or self.count in (self.length, self.stops.get(json.dumps(self.point)))
+        if done:
+            self.close()
+        return told | where | {"problem": failed, "done": done}
+
+    def close(self) -> None:
+        """Let go of the runs; they go on from their checkpoints."""
+        for events in self._events:
+            events.close()  # pyright: ignore[reportAttributeAccessIssue]
+        self._events = []
+
+    def save(self, folder: Path) -> None:
+        """A pointer to where the trial is; in a population also all that another may go on from."""
+        self.close()
+        here = {"point": self.point, "after": self.after, "count": self.count, "runs": [run.id for run in self.runs]}
+        (folder / POINTER).write_text(json.dumps(here))
+        if self.search.scheduler == "pbt":
+            for n, run in enumerate(self.runs):
+                _copy(self.site.folder(run), folder / str(n))
+
+    def load(self, folder: Path) -> None:
+        """Go on from a pointer: of this trial, or of another, whose weights this one takes over."""
+        here = json.loads((folder / POINTER).read_text())
+        if here["point"] == self.point:
+            self.begin(self.point, tuple(here["after"]), here["count"])
+            return
+        self.begin(self.point, tuple(f"{id}@{here['count']}" for id in here["runs"]), here["count"])
+        for n, run in enumerate(self.runs):
+            inherit(run, self.site, folder / str(n), here["count"])
+
+    def _milestone(self) -> str:
+        """All runs one milestone on, those that are at their end to it; why not, where one cannot."""
+        for run, events in zip(self.runs, self._events, strict=True):
+            for event in events:
+                if isinstance(event, Failed):
+                    return event.message
+                if isinstance(event, Reached) and len(Journal(self.site.folder(run)).rows()) < self.length:
+                    break  # after the last milestone comes the mark that the run is finished
+        return ""
+
+
+def inherit(run: AnyRun, site: Site, donor: Path, count: int) -> None:
+    """Begin a run with what another had reached: its weights, state and journal, but settings of its own."""
+    store, journal = Store(site.folder(run)), Journal(site.folder(run))
+    if store.load() is not None:
+        return  # it has gone on from there before
+    newest = max(donor.glob("checkpoint-*.pt"))
+    checkpoint = Store(donor).load()
+    assert checkpoint is not None
+    begin(run, site)
+    if "optimizer" in checkpoint:
+        checkpoint["optimizer"]["param_groups"] = _own_settings(run, checkpoint["optimizer"]["param_groups"])
+    for row in Journal(donor).rows()[:count]:
+        journal.add(row)
+    first, then = newest.stem.split("-")[1:3]
+    store.save(checkpoint, store.claim(), (int(first), int(then)))
+
+
+def _copy(folder: Path, to: Path) -> None:
+    to.mkdir()
+    for path in (*folder.glob("checkpoint-*.pt"), folder / "journal.jsonl"):
+        shutil.copy(path, to / path.name)
+
+
+def _own_settings(run: AnyRun, groups: list[Row]) -> list[Row]:
+    """The donor's moments under the run's own rates: torch would bring the donor's rates along."""
+    import torch
+
+    own = names.optimizer(run.optimizer)([torch.nn.Parameter(torch.zeros(1))]).state_dict()["param_groups"][0]
+    return [own | {"params": group["params"]} for group in groups]
+
+
+def _made(run: AnyRun, site: Site, dataset: Dataset | None) -> Iterator[Event]:
+    """The events of a run that no other trial has in hand: an equal one is waited for, and then known."""
+    while True:
+        try:
+            with held(site.folder(run)):
+                yield from execute(run, site, dataset)
+                return
+        except Busy:
+            time.sleep(0.1)
