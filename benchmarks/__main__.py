@@ -2,10 +2,11 @@
 
 import sys
 
-from . import attacks, data, generators, loop, meta, methods, platform, projection, strategies, workers
+from . import attacks, data, generators, loop, meta, methods, platform, projection, search, strategies, workers
 
 PARTS = {
     "platform": platform.main,
+    "search": search.main,
     "loop": loop.main,
     "methods": methods.main,
     "strategies": strategies.main,

@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # How a line that needs a cluster, a GPU, data that nobody has here or many minutes is brought to this machine: what it
 # says is kept, of how much and where only as much as fits.
 SMALLER = ["--steps", "2", "--here", "--no-tracking"]
+TRIED = ["--steps", "2", "--iterations", "2", "--judged", "10", "--fresh", "0", "--no-tracking"]
 FEWER = ["--iterations", "2", "--tested", "10", "--judged", "10", "--here", "--no-tracking"]
 
 
@@ -68,7 +69,7 @@ def fitted(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("words", list(shell_lines()))
-def test_a_line_of_the_docs_runs(words, folder):
+def test_a_line_of_the_docs_runs(words, folder, request):
     if words[0] in ("run", "compare", "meta"):
         if "--start" in words:
             CliRunner().invoke(
@@ -77,6 +78,9 @@ def test_a_line_of_the_docs_runs(words, folder):
             (made,) = (folder / "perdure-runs" / "runs").iterdir()
             words = [made.name if w == "9d04" else w for w in words]
         words = fitted(words)
+    elif words[0] == "tune":
+        request.getfixturevalue("cluster")
+        words = [*words, *TRIED, *([] if "grid" in words else ["--trials", "2"])]
     elif words[0] in ("resume", "ui"):  # they are run in jobs/test_main; here it is their words that must be right
         words = [*words, "--help"]
     elif words[0] == "attack":

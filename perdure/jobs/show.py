@@ -89,7 +89,7 @@ def searched(known: "Searched", console) -> None:
         values = [
             shown(aim, value) if t.status != "failed" else "–" for aim, value in zip(search.aims, t.values, strict=True)
         ]
-        settings = [Text(t.point[name]) for name in search.space.parameters]
+        settings = [Text(t.settings[name]) for name in search.space.parameters]
         status = t.status + (", on the front" if t in front else "")
         table.add_row(str(t.number), *settings, *values, str(t.milestones), status, " ".join(t.runs))
     console.print(table)

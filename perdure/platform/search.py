@@ -51,7 +51,7 @@ class Search:
     tested: int = 0  # test tasks of those, where they meta-learn
 
     def __post_init__(self):
-        object.__setattr__(self, "objectives", tuple(self.objectives))
+        object.__setattr__(self, "objectives", tuple(dict.fromkeys(self.objectives)))
         for name in ("trials", "grace", "interval", "seeds", "finalists"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -83,7 +83,7 @@ class Search:
     @cached_property
     def aims(self) -> tuple[Objective, ...]:
         """Raises NotationError."""
-        return tuple(Objective.of(text, self.run) for text in dict.fromkeys(self.objectives))
+        return tuple(Objective.of(text, self.run) for text in self.objectives)
 
     @cached_property
     def space(self) -> Space:

@@ -156,8 +156,7 @@ class Log:
         self.stops: dict[str, int] = json.loads(self.path.read_text()) if self.path.exists() else {}
         self._told: dict[int, Tried] = {}
 
-    def __call__(self, id: str, told: dict[str, Any]) -> None:
-        number = int(id.rpartition("_")[2]) + 1
+    def __call__(self, number: int, told: dict[str, Any]) -> None:
         point, after, count = json.loads(told["point"]), json.loads(told["after"]), told["count"]
         runs, problem = self.search.runs(point, after), told.get("problem", "")
         values = tuple(told.get(f"objective_{n}", aim.worst) for n, aim in enumerate(self.search.aims))

@@ -27,6 +27,11 @@ class Tried:
     status: str
     problem: str = ""
 
+    @property
+    def settings(self) -> Point:
+        """The point as a reader would write it."""
+        return {name: value.removesuffix(".0") for name, value in self.point.items()}
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -94,7 +99,11 @@ class Searched:
         if not shown:
             return {}
         drawn = {"trials": _scatters(self.search, shown)}
-        return drawn | ({"front": _front(self.search.aims, shown, self.front)} if len(self.search.aims) == 2 else {})
+        return drawn | (
+            {"front": _front(self.search.aims, self.ended, self.front)}
+            if self.front and len(self.search.aims) == 2
+            else {}
+        )
 
     def covers(self) -> dict[str, Any]:
         """What a tracker shows first."""

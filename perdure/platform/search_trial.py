@@ -11,7 +11,7 @@ from ..strategies import names
 from ..streams.dataset import Dataset
 from .command import Busy, held
 from .events import Event, Failed, Reached
-from .execute import begin, execute
+from .execute import begin, execute, finished
 from .journal import Journal, Row
 from .kinds import AnyRun
 from .search import Search
@@ -48,11 +48,7 @@ class Trial:
 
     def step(self) -> dict[str, Any]:
         """One milestone on: what the trial is worth by now, and whether that was all."""
-        if not self._events:
-            self._events = [_made(run, self.site, self.dataset) for run in self.runs]
-            for _ in range(self.count):
-                self._milestone()
-        failed = self._milestone()
+        failed = "" if self._is_known() else self._made()
         values = [aim.worst for aim in self.search.aims]
         if not failed:
             self.count += 1
@@ -89,6 +85,19 @@ class Trial:
         self.begin(self.point, tuple(f"{id}@{here['count']}" for id in here["runs"]), here["count"])
         for n, run in enumerate(self.runs):
             inherit(run, self.site, folder / str(n), here["count"])
+
+    def _is_known(self) -> bool:
+        """Whether journals tell of the next milestone: it was made before, or by an equal trial."""
+        known = [len(Journal(self.site.folder(run)).rows()) > self.count for run in self.runs]
+        marked = [self.count + 1 < self.length or finished(run, self.site) for run in self.runs]
+        return not self._events and all(known) and all(marked)
+
+    def _made(self) -> str:
+        if not self._events:
+            self._events = [_made(run, self.site, self.dataset) for run in self.runs]
+            for _ in range(self.count):
+                self._milestone()
+        return self._milestone()
 
     def _milestone(self) -> str:
         """All runs one milestone on, those that are at their end to it; why not, where one cannot."""

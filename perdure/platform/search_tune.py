@@ -20,7 +20,7 @@ from .search_trial import Trial
 from .site import Site
 from .worker import Packed, unpacked
 
-Hear = Callable[[str, dict[str, Any]], None]  # a trial's id, and what its last step has told
+Hear = Callable[[int, dict[str, Any]], None]  # a trial's number, from 1, and what its last step has told
 RETRIES = 3  # actors that a trial may lose
 
 
@@ -159,14 +159,14 @@ def _listener(search: Search, hear: Hear) -> Any:
 
     class Listener(tune.Callback):
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            hear(trial.trial_id, result)
+            hear(trials.index(trial) + 1, result)
 
         def on_trial_complete(self, iteration, trials, trial, **info):
-            hear(trial.trial_id, trial.last_result | {"ended": True})
+            hear(trials.index(trial) + 1, trial.last_result | {"ended": True})
 
         def on_trial_error(self, iteration, trials, trial, **info):
             told = {"point": json.dumps(_point(search, trial.config)), "after": "[]", "count": 0}
             problem = str(trial.get_error() or "its actor was lost").strip().splitlines()[-1]
-            hear(trial.trial_id, told | {"ended": True, "problem": problem})
+            hear(trials.index(trial) + 1, told | {"ended": True, "problem": problem})
 
     return Listener()

@@ -321,3 +321,52 @@ def test_a_meta_learner_that_does_not_fit_is_refused():
     assert "did you mean 'maml'" in refused("meta", "mammal", "--here")
     assert "prototypes are of classes" in refused("meta", "protonets", "--here")
     assert "expected whole numbers" in refused("meta", "--adapted", "one,two")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_tune_prints_trials_the_best_again_and_what_to_do_next(folder):
+    import shlex
+
+    words = ["tune", "rehearsal(choice(10, 40))", "--on", "split(digits, 2)", "--model", "mlp(8)", "--trials", "2"]
+    words += ["--by", "grid", "--steps", "3", "--fresh", "2", "--slots", "1", "--no-tracking"]
+    told = perdure(*words)
+    assert told.exit_code == 0, told.output
+    lines = told.stdout.splitlines()
+    assert "trial 2: rehearsal(40): finished: " in told.stderr and "seed 2: accuracy" in told.stderr
+    assert sum(line.split()[-2:-1] == ["finished"] for line in lines) == 2
+    assert any("±" in line and line.split()[0].startswith("rehearsal(") for line in lines)
+    assert Path(next(line for line in lines if line.startswith("report: ")).removeprefix("report: ")).is_relative_to(
+        folder
+    )
+    known = json.loads(perdure(*words, "--json").stdout)
+    assert len(known["trials"]) == 2 and known["best"] == [known["trials"][0]["number"]]
+    assert known["finals"][0]["league"][0]["seeds"] == [1, 2]
+    again = json.loads(perdure(*shlex.split(known["command"])[1:], "--slots", "1", "--no-tracking", "--json").stdout)
+    assert again["id"] == known["id"] and again["trials"] == known["trials"]
+    assert "trial 1: rehearsal(10)" in perdure("resume").stderr  # a search is what is gone on with, not its last part
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ewc(5)"], "nothing to search for: no choice, uniform, loguniform, quniform, randint in it"),
+        (["ewc(loguniform(1, 1e4)"], "not readable"),
+        (["rehearsal(uniform(1, 9))"], "rehearsal.capacity = 1.0: capacity must be a whole number"),
+        (["ewc(uniform(1, 2))", "--objective", "acc"], "unknown objective 'acc'; known: accuracy, forgetting"),
+        (["ewc(uniform(1, 2))", "--first", "6"], "first asks for 6 experiences, and the stream has 5"),
+        (["ewc(uniform(1, 2))", "--by", "gird"], "by must be one of random, grid, optuna, got 'gird'"),
+        (["protonets", "--model", "mlp(choice(8, 9))", "--on", "sinusoid"], "prototypes are of classes"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(words, said):
+    told = refused("tune", *words, "--no-tracking")
+    assert said in told and "Traceback" not in told
+
+
+def test_python_and_the_command_line_search_with_the_same_defaults():
+    from perdure.platform.search_api import tune
+
+    shell = inspect.signature(main.tune).parameters
+    for name, value in inspect.signature(tune).parameters.items():
+        if name in shell and name not in ("method", "objective"):
+            assert shell[name].default == value.default, name

@@ -137,7 +137,7 @@ def test_objectives_are_measures_or_sums_of_them():
     ):
         with pytest.raises(NotationError, match=said):
             Objective.of(text, run)
-    with pytest.raises(NotationError, match="known: loss, accuracy$"):
+    with pytest.raises(NotationError, match=r"known: loss, accuracy\n"):
         Objective.of("forgetting", meta)
 
 

@@ -1,0 +1,320 @@
+"""Searches as they are made: on Tune, over warm actors, to a report; interrupted, and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import perdure
+from perdure.platform import search_api
+from perdure.platform.execute import execute, finished, forget
+from perdure.platform.executor import Data
+from perdure.platform.found import found
+from perdure.platform.journal import Journal
+from perdure.platform.mlflow_tracker import client
+from perdure.platform.run import Run
+from perdure.platform.search import Search, continual
+from perdure.platform.search_results import Searched, Tried
+from perdure.platform.search_trial import Trial
+from perdure.platform.site import Site
+from perdure.platform.store import Store
+from perdure.strategies.loop import Plan
+from perdure.streams.digits import Digits
+from perdure.streams.places import Places
+from perdure.testing.equality import same
+from perdure.testing.executors import results
+
+DIGITS = Digits().load(Places(None))
+SMALL = {"model": "mlp(8)", "steps": 4, "batch_size": 16, "slots": 2, "tracking": False}
+TASKS = "split(digits, protocol='task')"
+
+
+def searched(home, method, on="split(digits, 3)", **others) -> Searched:
+    return perdure.tune(method, on, home=str(home), **(SMALL | others))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_path):
+    heard = []
+    made = searched(
+        tmp_path, "rehearsal(choice(20, 50)) + ewc(loguniform(1, 1e4))", trials=5, fresh=2, hear=heard.append
+    )
+    assert sorted(t.number for t in heard) == [1, 2, 3, 4, 5] and {t.status for t in made.trials} == {"finished"}
+    assert made.best[0].values == (max(t.values[0] for t in made.trials),) and made.table[0] == made.best[0]
+    for trial in made.trials:  # a trial is a run like any other, with the numbers that it has elsewhere
+        run = found(trial.runs[0], str(tmp_path))
+        assert run.stream == "validated(split(digits, experiences=3))" and run.seed == 0
+        alone = Site(str(tmp_path / "alone"))
+        deque(execute(run, alone, DIGITS), maxlen=0)
+        assert same(results(alone, run), results(Site(str(tmp_path)), run))
+        last = Journal(alone.folder(run)).rows()[-1]["accuracy"]
+        assert trial.values == (pytest.approx(sum(last) / 3),)
+    (final,) = made.finals
+    assert {o.run.stream for o in final.outcomes} == {"split(digits, experiences=3)"}
+    assert [o.run.seed for o in final.outcomes] == [1, 2]
+    assert {o.run.strategy for o in final.outcomes} == {made.best[0].method}
+    text = Path(made.report).read_text()
+    assert made.best[0].runs[0] in text and "ewc.strength" in text and text.count("<svg") == 1
+    frame = made.frame()
+    assert list(frame["trial"]) == [1, 2, 3, 4, 5] and list(frame["accuracy"]) == [t.values[0] for t in made.trials]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_typed_again_nothing_is_made_again_and_one_seed_gives_the_same_trials(tmp_path):
+    asked = {"method": "ewc(loguniform(1, 1e4))", "on": TASKS, "trials": 6, "fresh": 0}
+    for others in ({"scheduler": "asha"}, {"by": "optuna"}):
+        first = searched(tmp_path / "one", **asked, **others)
+        spent = {path: path.read_bytes() for path in (tmp_path / "one" / "runs").glob("*/attempts.jsonl")}
+        again = searched(tmp_path / "one", **asked, **others)
+        assert again.trials == first.trials
+        assert {path: path.read_bytes() for path in (tmp_path / "one" / "runs").glob("*/attempts.jsonl")} == spent
+    other = searched(tmp_path / "two", **asked, by="optuna")
+    assert other.trials == first.trials
+    assert len({t.method for t in other.trials}) == 6
+
+
+@pytest.mark.usefixtures("cluster")
+def test_asha_stops_trials_after_two_experiences(tmp_path):
+    made = searched(
+        tmp_path, "naive", "split(digits)", optimizer="sgd(loguniform(1e-4, 1))", scheduler="asha", trials=8, fresh=0
+    )
+    stopped, whole = ([t for t in made.trials if t.status == status] for status in ("stopped", "finished"))
+    assert stopped and whole and len(stopped) + len(whole) == 8
+    assert {t.milestones for t in stopped} <= {2} and {t.milestones for t in whole} == {5}
+    site = Site(str(tmp_path))
+    for trial in stopped:
+        run = found(trial.runs[0], str(tmp_path))
+        assert len(Journal(site.folder(run)).rows()) == 2 and not finished(run, site)
+    assert made.best[0].status == "finished"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_population_takes_over_what_did_well_and_goes_on_from_it(tmp_path):
+    asked = {
+        "on": TASKS,
+        "optimizer": "sgd(loguniform(1e-4, 1), keep=True)",
+        "scheduler": "pbt",
+        "trials": 4,
+        "fresh": 0,
+    }
+    made = searched(tmp_path, "rehearsal(choice(20, 40)) + ewc(loguniform(1, 100))", **asked)
+    assert {(t.milestones, t.status) for t in made.trials} == {(5, "finished")}
+    site, children = Site(str(tmp_path)), []
+    for trial in made.trials:
+        run = found(trial.runs[0], str(tmp_path))
+        while run.after:
+            donor, _, count = run.after.partition("@")
+            parent = found(donor, str(tmp_path))
+            told, before = (Journal(site.folder(r)).rows() for r in (run, parent))
+            assert (
+                told[: int(count)] == before[: int(count)]
+                and run.strategy + run.optimizer != parent.strategy + parent.optimizer
+            )
+            children, run = [*children, run], parent
+    assert children
+    again = searched(tmp_path, "rehearsal(choice(20, 40)) + ewc(loguniform(1, 100))", **asked)
+    assert again.trials == made.trials
+
+
+def test_who_takes_over_has_the_weights_of_another_and_rates_of_its_own(tmp_path):
+    run = Run(
+        "naive",
+        "split(digits)",
+        "mlp(8)",
+        "sgd(loguniform(1e-3, 1), momentum=0.9, keep=True)",
+        plan=Plan(steps=3, batch_size=16),
+    )
+    search = Search(continual(run, 0.1, None), "split(digits)", ("accuracy",), scheduler="pbt")
+    site, (one, other) = Site(str(tmp_path / "home")), ({"sgd.lr": "0.5"}, {"sgd.lr": "0.01"})
+    donor, heir = (Trial(search, site, DIGITS, 5, {}) for _ in range(2))
+    donor.begin(one)
+    for _ in range(2):
+        donor.step()
+    (tmp_path / "saved").mkdir()
+    donor.save(tmp_path / "saved")
+    donor.step()  # it goes on, and what was saved does not
+    heir.begin(other)
+    heir.load(tmp_path / "saved")
+    assert heir.count == 2 and heir.after == (f"{donor.runs[0].id}@2",)
+    kept = results(site, heir.runs[0])
+    assert len(Journal(site.folder(heir.runs[0])).rows()) == 2
+    told = [heir.step() for _ in range(3)]
+    assert [t["count"] for t in told] == [3, 4, 5] and [t["done"] for t in told] == [False, False, True]
+    end = Store(site.folder(heir.runs[0])).load()
+    assert end["optimizer"]["param_groups"][0]["lr"] == 0.01 and end["optimizer"]["param_groups"][0]["momentum"] == 0.9
+    assert kept != results(site, heir.runs[0])
+    # somebody forgets it and begins anew from its text: there is no beginning
+    heirs = search.runs(other, (f"{donor.runs[0].id}@2",))[0]
+    forget(heirs, site)
+    (failed,) = execute(heirs, site, DIGITS)
+    assert "its own beginning is gone" in failed.message
+
+
+def test_a_trial_of_two_seeds_is_judged_by_their_mean(tmp_path):
+    run = continual(
+        Run("ewc(choice(1, 2))", "split(digits, 2)", "mlp(8)", plan=Plan(steps=3, batch_size=16)), 0.1, None
+    )
+    search, site = Search(run, "split(digits, 2)", ("accuracy", "forgetting"), seeds=2), Site(str(tmp_path))
+    trial = Trial(search, site, DIGITS, 2, {})
+    trial.begin({"ewc.strength": "2"})
+    told = [trial.step(), trial.step()]
+    assert [run.seed for run in trial.runs] == [0, 1] and all(finished(run, site) for run in trial.runs)
+    ends = [Journal(site.folder(run)).rows()[-1]["accuracy"] for run in trial.runs]
+    assert told[1]["objective_0"] == pytest.approx(sum(map(sum, ends)) / 4)
+    assert told[0]["objective_1"] == 0 and told[1]["done"]
+    assert [run.seed for run in search.finals(trial.point)] == [2, 3, 4]
+    again = Trial(search, site, DIGITS, 2, {json.dumps({"ewc.strength": "2"}): 1})
+    again.begin({"ewc.strength": "2"})
+    assert again.step() == told[0] | {"done": True}  # it was stopped there before
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_trial_that_diverges_is_told_and_never_the_best(tmp_path):
+    made = searched(
+        tmp_path, "naive", "split(digits, 2)", optimizer="sgd(choice(0.1, 1e30))", by="grid", trials=2, fresh=1
+    )
+    good, bad = made.trials
+    assert bad.status == "failed" and "the loss became" in bad.problem and bad.values == (0.0,)
+    assert made.best == [good] and len(made.league) == 1
+    assert "the loss became" in Path(made.report).read_text()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_two_objectives_make_a_front_and_mlflow_has_all_of_it(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    made = searched(
+        tmp_path, "rehearsal(choice(10, 40, 160))", objective=["accuracy", "state_bytes"], by="grid", trials=3,
+        fresh=1, finalists=2, tracking=True, tracking_uri=uri,
+    )  # fmt: skip
+    assert made.undelivered == "" and [a.maximised for a in made.search.aims] == [True, False]
+    assert [t.values[1] for t in sorted(made.trials, key=lambda t: t.number)] == sorted(
+        t.values[1] for t in made.trials
+    )
+    assert made.front[-1].point == {"rehearsal.capacity": "10"} and made.best[0] == made.front[0]
+    assert Path(made.report).read_text().count("<svg") == 2 and len(made.league) == min(2, len(made.front))
+    known = client(uri)
+    (experiment,) = [e for e in known.search_experiments() if e.name == "perdure"]
+    runs = known.search_runs([experiment.experiment_id])
+    parent = next(r for r in runs if r.info.run_name.startswith("search of rehearsal(choice"))
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {r.data.tags["perdure.run"] for r in children} == {id for t in made.trials for id in t.runs}
+    assert {r.info.status for r in [parent, *children]} == {"FINISHED"}
+    by_id = {r.data.tags["perdure.run"]: r.data.metrics["accuracy"] for r in children}
+    assert all(by_id[t.runs[0]] == t.values[0] for t in made.trials)
+    drawn = {a.path for place in (None, "figures") for a in known.list_artifacts(parent.info.run_id, place)}
+    assert {"report.html", "runs.csv", "figures/front.png", "figures/trials.png"} <= drawn
+
+
+@pytest.mark.usefixtures("cluster")
+def test_meta_learners_are_searched_on_validation_tasks(tmp_path):
+    small = {"iterations": 20, "batch": 4, "every": 10, "judged": 10, "tested": 12, "slots": 2, "tracking": False}
+    made = perdure.tune(
+        "maml(loguniform(0.001, 0.1), steps=choice(1, 2))", "sinusoid(shots=5)", trials=3, fresh=1,
+        optimizer="adam(loguniform(1e-4, 1e-2))", home=str(tmp_path), model="mlp(8)", **small,
+    )  # fmt: skip
+    assert made.search.objectives == ("loss",) and {t.status for t in made.trials} == {"finished"}
+    site = Site(str(tmp_path))
+    for trial in made.trials:
+        rows = Journal(site.folder(found(trial.runs[0], str(tmp_path)))).rows()
+        assert [("test" in row) for row in rows] == [False, False] and trial.values == (rows[-1]["judged"]["loss"][-1],)
+    assert made.best[0].values[0] == min(t.values[0] for t in made.trials)
+    (final,) = made.finals
+    assert final.outcomes[0].run.tested == 12 and final.outcomes[0].rows[-1]["test"]["loss"]
+
+
+def tried(number: int, *values: float) -> Tried:
+    return Tried(number, {"ewc.strength": str(number)}, (str(number),), f"ewc({number})", 5, values, "finished")
+
+
+def test_a_front_has_whom_nobody_beats():
+    search = Search(
+        Run("ewc(uniform(1, 9))", "validated(split(digits))"), "split(digits)", ("accuracy", "forgetting"), finalists=3
+    )
+    points = [(0.9, 0.5), (0.8, 0.3), (0.8, 0.4), (0.5, 0.1), (0.4, 0.1), (0.7, 0.2), (0.9, 0.5)]
+    made = Searched(search, [tried(n, *values) for n, values in enumerate(points)])
+    assert [t.number for t in made.front] == [0, 6, 1, 5, 3]
+    assert [t.number for t in made.best] == [0, 1, 3]
+    assert made.table[0].number == 0 and [t.number for t in made.table[-2:]] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"method": "ewc"}, "nothing to search for"),
+        ({"method": "ewc(uniform(1, 2))", "objective": "acuracy"}, "unknown objective 'acuracy'"),
+        ({"method": "ewc(uniform(1, 2))", "first": 9}, "first asks for 9 experiences, and the stream has 3"),
+        ({"method": "ewc(uniform(1, 2))", "share": 1.5}, "share must be above 0 and below 1"),
+        ({"method": "rehearsal(uniform(1, 2))"}, "capacity must be a whole number"),
+        ({"method": "ewc(uniform(1, 2))", "by": "grid"}, "ewc.strength has none"),
+        ({"method": "ewc(randint(1, 100))", "by": "grid"}, "the grid has 100 points: ask for --trials 100"),
+        ({"method": "ewc(uniform(1, 2))", "slots": 1000}, "asked for 1000 at once"),
+        ({"method": "gpm(choice(0.9, 0.95))"}, r"\(at gpm"),
+        ({"method": "maml(uniform(0.1, 1))", "on": "sinusoid", "first": 2}, "episodes have none"),
+        ({"method": "maml(uniform(0.1, 1))", "on": "sinusoid", "objective": "forgetting"}, "known: loss, accuracy"),
+        ({"method": "ewc(uniform(1, 2))", "on": "split(digits, choice(2, 3))"}, "no distribution in it"),
+    ],
+)
+@pytest.mark.usefixtures("cluster")
+def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, asked, said):
+    with pytest.raises(ValueError, match=said):
+        searched(tmp_path, **asked)
+    assert not list(tmp_path.glob("runs/*")), "nothing was made"
+
+
+KILLED = """
+import sys
+from perdure.platform import cluster
+import perdure
+perdure.tune("ewc(loguniform(1, 1e4))", "split(digits, 3)", trials=6, fresh=1, home=sys.argv[1], model="mlp(8)",
+             steps=150, batch_size=16, slots=1, tracking=False, hear=lambda t: print(t.number, t.runs[0], flush=True))
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_search_whose_process_is_killed_is_restored(tmp_path):
+    """SIGKILL after the second trial: those that have ended are not made again, and the end is as without it."""
+    words = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path / "killed")]
+    root = Path(__file__).parents[2]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    running = subprocess.Popen(words, cwd=root, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert running.stdout
+    ended = [running.stdout.readline().split()[1] for _ in range(2)]
+    time.sleep(0.3)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    asked = {"trials": 6, "fresh": 1, "steps": 150, "slots": 1}
+    runs = tmp_path / "killed" / "runs"
+    spent = {id: (runs / id / "attempts.jsonl").read_bytes() for id in ended}
+    assert all((runs / id / "finished").exists() for id in ended) and len(list(runs.glob("*/finished"))) < 6
+    again = perdure.resume(home=str(tmp_path / "killed"))
+    assert [t.status for t in again.trials] == ["finished"] * 6 and len(again.league) == 1
+    assert {id: (runs / id / "attempts.jsonl").read_bytes() for id in ended} == spent
+    whole = searched(tmp_path / "whole", "ewc(loguniform(1, 1e4))", **asked)
+    assert again.trials == whole.trials and again.best == whole.best
+    one, other = (Site(str(tmp_path / name)) for name in ("killed", "whole"))
+    for trial in whole.trials:
+        run = found(trial.runs[0], str(tmp_path / "whole"))
+        assert same(results(one, run), results(other, run))
+
+
+def test_again_forgets_what_was_made(tmp_path, monkeypatch):
+    """What Tune would do is left out: it is asked for nothing here."""
+    monkeypatch.setattr(search_api, "fit", lambda *args: None)
+    monkeypatch.setattr("perdure.platform.cluster.connect", lambda address: False)
+    monkeypatch.setattr("perdure.platform.cluster.slots", lambda *args: 1)
+    site = Site(str(tmp_path))
+    made = searched(tmp_path, "ewc(uniform(1, 2))", fresh=0)
+    assert made.trials == [] and "No" not in made.line
+    command = search_api.Command((), search=search_api.asdict(made.search))
+    run = made.search.runs({"ewc.strength": "1.5"})[0]
+    deque(execute(run, site, Data(site).of(run)), maxlen=0)
+    replace(command, runs=(run,)).keep(str(tmp_path))
+    searched(tmp_path, "ewc(uniform(1, 2))", fresh=0, again=True)
+    assert not finished(run, site)
