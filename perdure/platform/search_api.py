@@ -95,7 +95,7 @@ def tune(
         aims = "loss" if made_up else "accuracy"
     else:
         plan = Plan(epochs, batch_size, steps)
-        run = Run(method, on, model or "mlp(64, 64)", optimizer, seed, plan, threads, device)
+        run = Run(method, on, model or "mlp(64, 64)", optimizer, seed, plan, threads=threads, device=device)
         run, aims = continual(run, share, first), "accuracy"
         on = spell(stream_recipe(on), STREAMS | DATASETS)
     texts = [objective] if isinstance(objective, str) else list(objective)
@@ -196,7 +196,7 @@ def line(search: Search, how: How) -> str:
     if isinstance(run, Run):
         held: Any = stream_recipe(run.stream)
         given |= {"share": held.share} | ({"first": held.first} if held.first else {})
-        plan = {k: v for k, v in plan.items() if k != "epochs" or run.plan.steps is None}
+        plan = {k: plan[k] for k in ("epochs" if run.plan.steps is None else "steps", "batch_size")}
     else:
         given["tested"] = search.tested
         plan = {k: plan[k] for k in ("iterations", "batch", "every", "judged")}
