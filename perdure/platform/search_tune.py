@@ -22,6 +22,12 @@ from .worker import Packed, unpacked
 
 Hear = Callable[[int, dict[str, Any]], None]  # a trial's number, from 1, and what its last step has told
 RETRIES = 3  # actors that a trial may lose
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # journals are what is kept
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a search with what is known, as it does any other command
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # between pickles of its own state, which nobody reads
+    "RAY_AIR_NEW_OUTPUT": "0",  # a library prints nothing
+}
 
 
 def fit(
@@ -39,17 +45,13 @@ def fit(
 
     arrays: the data, which go to the object store once. slots: trials at once. folder: of the search.
     """
-    os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
-    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0"}
-    os.environ |= {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
+    os.environ |= SETTINGS
     from ray import tune
 
     shutil.rmtree(folder / "tune", ignore_errors=True)
     held = tune.with_parameters(_trainable(), search=search, site=site, arrays=arrays, length=length, stops=stops)
     needs = {"cpu": search.run.threads} | ({"gpu": gpus} if gpus else {})
-    points, algorithm = search.points() if search.by != "optuna" else [], None
-    if search.by == "optuna":
-        algorithm = _optuna(search, slots)
+    algorithm = _optuna(search, slots) if search.by == "optuna" else None
     config = tune.TuneConfig(
         num_samples=search.trials if algorithm else 1,
         search_alg=algorithm,
@@ -64,7 +66,7 @@ def fit(
         failure_config=tune.FailureConfig(max_failures=RETRIES),
         callbacks=[_listener(search, hear)],
     )
-    space = {} if algorithm else {"point": tune.grid_search(points)}
+    space = {} if algorithm else {"point": tune.grid_search(search.points())}
     tune.Tuner(tune.with_resources(held, needs), param_space=space, tune_config=config, run_config=where).fit()
 
 
