@@ -125,25 +125,31 @@ def conduct_search(
         command.keep(how.home)
         tracker.begin(command)
         log = Log(search, command, site, length, tracker, hear)
-        ours, made, stopped = cluster.connect(how.address), Searched(search, []), False
+        made, stopped = Searched(search, []), False
         try:
-            gpus = how.gpus_per_run or float(search.run.device.startswith("cuda"))
-            slots, dataset = cluster.slots(how.slots, search.run.threads, gpus), data.of(search.run)
-            arrays = packed(dataset) if dataset is not None else None
-            fit(search, site, arrays, length, slots, gpus, log.stops, folder, log)
-            made = Searched(search, log.tried())
-            if made.best:
-                made = replace(made, finals=_finals(made, how, log.command, watch))
+            made = _sought(log, how, site, data, again, watch)
         except KeyboardInterrupt:
             stopped = True
-        finally:
-            if ours:
-                cluster.disconnect()
         stopped = stopped or any(final.stopped for final in made.finals)
         told = {"line": command.line, "report": str(folder / "report.html"), "stopped": stopped, "how": kept}
         made = replace(made, trials=log.tried(), **told)
         write(folder / "report.html", html(made).encode())
         return replace(made, undelivered=tracker.end(made))
+
+
+def _sought(log: "Log", how: How, site: Site, data: Data, again: bool, watch: Watch) -> Searched:
+    """All trials, then the best of them once more."""
+    search, ours = log.search, cluster.connect(how.address)
+    try:
+        gpus = how.gpus_per_run or float(search.run.device.startswith("cuda"))
+        slots, dataset = cluster.slots(how.slots, search.run.threads, gpus), data.of(search.run)
+        arrays = packed(dataset) if dataset is not None else None
+        fit(search, site, arrays, log.length, slots, gpus, log.stops, log.path.parent, log)
+        made = Searched(search, log.tried())
+        return replace(made, finals=_finals(made, how, log.command, again, watch))
+    finally:
+        if ours:
+            cluster.disconnect()
 
 
 class Log:
@@ -209,7 +215,7 @@ def line(search: Search, how: How) -> str:
     return shlex.join(["perdure", "tune", run.method, "--on", search.on, *parts])
 
 
-def _finals(made: Searched, how: How, command: Command, watch: Watch) -> list[Any]:
+def _finals(made: Searched, how: How, command: Command, again: bool, watch: Watch) -> list[Any]:
     """The best on test samples: a comparison for every model and optimizer among them."""
     groups: dict[tuple[str, str], list[AnyRun]] = {}
     for trial in made.best if made.search.fresh else ():
@@ -224,13 +230,13 @@ def _finals(made: Searched, how: How, command: Command, watch: Watch) -> list[An
     for runs in groups.values():
         seeds = list(dict.fromkeys(run.seed for run in runs))
         final = Command(tuple(sorted(runs, key=lambda run: run.seed)))
-        again = kind(runs[0]).line(final.methods, runs[0], seeds, asdict(how))
-        comparisons.append(make(replace(final, line=again), how, watch=watched))
+        typed = kind(runs[0]).line(final.methods, runs[0], seeds, asdict(how))
+        comparisons.append(make(replace(final, line=typed), how, again, watched))
     return comparisons
 
 
 def _forget(command: Command, folder: Path, site: Site) -> None:
-    """Let a search begin anew: all of its trials, and what was made of the best."""
+    """Let a search begin anew: all of its trials."""
     if (folder / "command.json").exists():
         for run in read(folder).runs:
             forget(run, site)
