@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 import perdure
-from perdure.platform import search_api
+from perdure.platform import search_api, search_tune
 from perdure.platform.command import Command
 from perdure.platform.execute import execute, finished, forget
-from perdure.platform.executor import Data
 from perdure.platform.found import found
 from perdure.platform.journal import Journal
 from perdure.platform.mlflow_tracker import client
@@ -39,6 +38,25 @@ TASKS = "split(digits, protocol='task')"
 
 def searched(home, method, on="split(digits, 3)", **others) -> Searched:
     return perdure.tune(method, on, home=str(home), **(SMALL | others))
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Trials one after the other in this process: for what is not Tune's to do."""
+
+    def fit(search, site, arrays, length, slots, gpus, stops, folder, hear):
+        trial = Trial(search, site, DIGITS, length, stops)
+        for number, point in enumerate(search.points(), start=1):
+            trial.begin(point)
+            told = {"done": False}
+            while not told["done"]:
+                told = trial.step()
+                hear(number, told)
+            hear(number, told | {"ended": True})
+
+    monkeypatch.setattr(search_api, "fit", fit)
+    monkeypatch.setattr("perdure.platform.cluster.connect", lambda address: False)
+    monkeypatch.setattr("perdure.platform.cluster.slots", lambda *args: 1)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -67,12 +85,39 @@ def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_p
     assert list(frame["trial"]) == [1, 2, 3] and list(frame["accuracy"]) == [t.values[0] for t in made.trials]
 
 
+def proposed(search: Search, slots: int, first: int) -> list:
+    """What Optuna proposes while trials of a batch come to their ends in another order; more is better near 42."""
+    searcher, points = search_tune._optuna(search, slots), []
+    for batch in range(14 // slots):
+        ids = [f"{batch} {n}" for n in range(slots)]
+        configs = {id: searcher.suggest(id) for id in ids}
+        points += [search_tune._point(search, config) for config in configs.values()]
+        for id in ids[first:] + ids[:first]:
+            value = -abs(float(search_tune._point(search, configs[id])["ewc.strength"]) - 42)
+            searcher.on_trial_complete(id, {"objective_0": value, "objective_1": value, "training_iteration": 2})
+    return points
+
+
+def test_optuna_proposes_the_same_whoever_is_first_and_learns(tmp_path):
+    text = "ewc(loguniform(1, 1e4)) + rehearsal(randint(5, 9)) + lwf(quniform(1, 2, 0.5)) + gem(choice(5, 6))"
+    search = Search(Run(text, "validated(split(digits))"), "split(digits)", ("accuracy",), by="optuna")
+    points = proposed(search, 2, 0)
+    assert points == proposed(search, 2, 1) and len(points) == 14
+    assert proposed(replace(search, run=replace(search.run, seed=1)), 2, 0) != points
+    for point in points:
+        assert 1 <= float(point["ewc.strength"]) <= 1e4 and point["rehearsal.capacity"] in "56789"
+        assert point["lwf.strength"] in ("1.0", "1.5", "2.0") and point["gem.capacity"] in "56"
+        search.runs(point)
+    two = replace(search, objectives=("accuracy", "forgetting"))
+    assert len(proposed(two, 2, 0)) == 14
+
+
 @pytest.mark.usefixtures("cluster")
-def test_optuna_proposes_the_same_for_a_seed_whoever_is_first(tmp_path):
-    asked = {"method": "ewc(loguniform(1, 1e4)) + rehearsal(randint(5, 50))", "on": "split(digits, 2)", "trials": 14}
-    one, other = (searched(tmp_path / home, **asked, by="optuna", slots=2, fresh=0) for home in ("one", "other"))
-    assert one.trials == other.trials and len({t.method for t in one.trials}) == 14
-    assert one.trials[12].point != one.search.space.random(14, 0)[12]
+def test_optuna_searches(tmp_path):
+    made = searched(tmp_path, "ewc(loguniform(1, 1e4))", "split(digits, 2)", trials=3, by="optuna", fresh=0)
+    points = search_tune._optuna(made.search, 1)
+    assert made.trials[0].point == search_tune._point(made.search, points.suggest("0"))
+    assert [t.status for t in made.trials] == ["finished"] * 3 and len({t.method for t in made.trials}) == 3
 
 
 @pytest.mark.usefixtures("cluster")
@@ -194,7 +239,7 @@ def test_a_trial_that_diverges_is_told_and_never_the_best(tmp_path):
     assert made.best == [good] and made.table == [good, bad] and "the loss became" in html(made)
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("here")
 def test_two_objectives_make_a_front_and_mlflow_has_all_of_it(tmp_path):
     uri = f"sqlite:///{tmp_path / 'm.db'}"
     made = searched(
@@ -220,11 +265,11 @@ def test_two_objectives_make_a_front_and_mlflow_has_all_of_it(tmp_path):
     assert {"report.html", "runs.csv", "figures/front.png", "figures/trials.png"} <= drawn
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("here")
 def test_meta_learners_are_searched_on_validation_tasks(tmp_path):
     small = {"iterations": 20, "batch": 4, "every": 10, "judged": 10, "tested": 12, "slots": 1, "tracking": False}
     made = perdure.tune(
-        "maml(loguniform(0.001, 0.1), steps=choice(1, 2))", "sinusoid(shots=5)", trials=3, fresh=1,
+        "maml(loguniform(0.001, 0.1), steps=choice(1, 2))", "sinusoid(shots=5)", trials=3, fresh=0,
         optimizer="adam(loguniform(1e-4, 1e-2))", home=str(tmp_path), model="mlp(8)", **small,
     )  # fmt: skip
     assert made.search.objectives == ("loss",) and {t.status for t in made.trials} == {"finished"}
@@ -233,8 +278,8 @@ def test_meta_learners_are_searched_on_validation_tasks(tmp_path):
         rows = Journal(site.folder(found(trial.runs[0], str(tmp_path)))).rows()
         assert [("test" in row) for row in rows] == [False, False] and trial.values == (rows[-1]["judged"]["loss"][-1],)
     assert made.best[0].values[0] == min(t.values[0] for t in made.trials)
-    (final,) = made.finals
-    assert final.outcomes[0].run.tested == 12 and final.outcomes[0].rows[-1]["test"]["loss"]
+    final = replace(made.search, fresh=1).finals(made.best[0].point)[0]
+    assert (final.tested, final.seed, final.learner) == (12, 1, made.best[0].method)
 
 
 def tried(number: int, *values: float) -> Tried:
@@ -310,6 +355,7 @@ def test_a_search_whose_process_is_killed_is_restored(tmp_path):
         assert same(results(site, run), results(alone, run))
 
 
+@pytest.mark.usefixtures("here")
 def test_an_interrupt_ends_a_search_with_what_is_known(tmp_path, monkeypatch):
     def interrupted(search, site, arrays, length, slots, gpus, stops, folder, hear):
         trial = Trial(search, site, DIGITS, length, stops)
@@ -322,25 +368,17 @@ def test_an_interrupt_ends_a_search_with_what_is_known(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search_api, "fit", interrupted)
-    monkeypatch.setattr("perdure.platform.cluster.connect", lambda address: False)
-    monkeypatch.setattr("perdure.platform.cluster.slots", lambda *args: 1)
     made = searched(tmp_path, "ewc(loguniform(1, 1e4))", trials=3)
     assert made.stopped and [t.status for t in made.trials] == ["finished", "stopped"] and not made.finals
     assert not (tmp_path / "commands" / made.search.id / "stops.json").exists()  # no scheduler has stopped it
     assert "Not made yet" in Path(made.report).read_text()
 
 
-def test_again_forgets_what_was_made(tmp_path, monkeypatch):
-    """What Tune would do is left out: it is asked for nothing here."""
-    monkeypatch.setattr(search_api, "fit", lambda *args: None)
-    monkeypatch.setattr("perdure.platform.cluster.connect", lambda address: False)
-    monkeypatch.setattr("perdure.platform.cluster.slots", lambda *args: 1)
-    site = Site(str(tmp_path))
-    made = searched(tmp_path, "ewc(uniform(1, 2))", fresh=0)
-    assert made.trials == []
-    command = Command((), search=asdict(made.search))
-    run = made.search.runs({"ewc.strength": "1.5"})[0]
-    deque(execute(run, site, Data(site).of(run)), maxlen=0)
-    replace(command, runs=(run,)).keep(str(tmp_path))
-    searched(tmp_path, "ewc(uniform(1, 2))", fresh=0, again=True)
-    assert not finished(run, site)
+@pytest.mark.usefixtures("here")
+def test_again_forgets_what_was_made(tmp_path):
+    asked = {"method": "ewc(uniform(1, 2))", "on": "split(digits, 2)", "trials": 1, "fresh": 0}
+    made = searched(tmp_path, **asked)
+    attempts = tmp_path / "runs" / made.trials[0].runs[0] / "attempts.jsonl"
+    before = attempts.read_bytes()
+    assert searched(tmp_path, **asked).trials == made.trials and attempts.read_bytes() == before
+    assert searched(tmp_path, **asked, again=True).trials == made.trials and attempts.read_bytes() != before
