@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from . import plugins
+from .executor import Data
 from .search import Search
 from .search_space import Point
 from .search_trial import Trial
@@ -77,7 +78,7 @@ def _trainable() -> type:
     class Trainable(tune.Trainable):
         def setup(self, config, search, site, arrays, length, stops):
             plugins.load(site.plugins)
-            self.trial = Trial(search, site, unpacked(arrays) if arrays else None, length, stops)
+            self.trial = Trial(search, site, unpacked(arrays, lambda: Data(site).of(search.run)) if arrays else None, length, stops)
             self.reset_config(config)
 
         def reset_config(self, new_config):
