@@ -18,7 +18,7 @@ from ..streams.episodes import EpisodeRecipe
 from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
 from ..streams.recipe import Recipe
 from . import command as commands
-from . import plugins
+from . import mirror, plugins
 from .command import Command
 from .conduct import Watch, check, conduct, nobody
 from .execute import finished, forget
@@ -30,7 +30,9 @@ from .meta_results import MetaComparison
 from .meta_run import MetaRun
 from .results import Comparison, Outcome
 from .run import Run
-from .site import Site, absolute
+from .secrets import secret
+from .site import Site
+from .storage import absolute
 from .tracker import Tracker, Untracked
 
 
@@ -38,7 +40,7 @@ from .tracker import Tracker, Untracked
 class How:
     """Where runs are made and by whom. Nothing of it changes what comes out."""
 
-    home: str = "perdure-runs"  # folder of all results; every node of a cluster must see it
+    home: str = "perdure-runs"  # folder of all results that every node of a cluster sees, or an address as s3://bucket
     data: str | None = None  # folder to look for data in first
     plugins: tuple[str, ...] = ()  # Python files that register strategies of one's own
     save_every: float = 60.0  # seconds between checkpoints inside an experience
@@ -184,14 +186,15 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody)
     how = how.settled()
     site = Site(how.home, how.data, how.plugins, how.save_every, workers=how.workers)
     if again:
-        with command.held(how.home):
+        with command.held(site.home):
             for run in command.runs:
                 forget(run, site)
+    mirror.fetch([run.id for run in command.runs], site)
     data = Data(site)
     check(command, site, data)
     kept = asdict(how)
-    if how.tracking_uri and "@" in how.tracking_uri:
-        kept["tracking_uri"] = None  # it may hold a password
+    if how.tracking_uri and secret(how.tracking_uri):
+        kept["tracking_uri"] = None  # whoever resumes says it again
     kept_command = replace(command, how=kept)
     return conduct(kept_command, site, lambda: _executor(command, how, site, data), tracker_of(how, site), watch)
 
@@ -212,7 +215,9 @@ def resume(
     hear: told of every trial of a search that has come to an end.
     other: fields of `How` that shall be different this time. Raises ValueError where there is none.
     """
-    folder = next((f for f in commands.folders(home) if f.name.startswith(id or "")), None)
+    site = Site(home)
+    mirror.fetch_commands(site)
+    folder = next((f for f in commands.folders(site.home) if f.name.startswith(id or "")), None)
     if folder is not None:
         how = How(**{**commands.settings(folder), "home": home, **other})
         plugins.load(how.plugins)

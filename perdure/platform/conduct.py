@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 
 from ..strategies.fitness import Caution
+from . import mirror
 from .command import Command
 from .events import Event, Failed, Finished
 from .execute import finished, told
@@ -55,6 +56,7 @@ def conduct(
     process has the same command in hand.
     """
     with command.held(site.home):
+        mirror.fetch_folder(command.folder(site.home), site)
         command.keep(site.home)
         tracker.begin(command)
         ends: dict[str, Event] = {}
@@ -62,6 +64,7 @@ def conduct(
         try:
             with watch(command) as shown:
                 for event in _events(command, site, executor):
+                    mirror.heard(event, site)
                     if isinstance(event, Finished | Failed):
                         ends[event.run] = event
                     tracker.hear(event)
@@ -73,7 +76,9 @@ def conduct(
         ours = kind(command.runs[0])
         comparison = ours.compared(outcomes, command.line, str(path), stopped, how=command.how)
         write(path, ours.report(comparison).encode())
-        return replace(comparison, undelivered=tracker.end(comparison))
+        undelivered = tracker.end(comparison)
+        mirror.carry(command.folder(site.home), site)
+        return replace(comparison, undelivered=undelivered)
 
 
 def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> Iterator[Event]:

@@ -30,6 +30,11 @@ def execute(
 
     alive: called after every step. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
     """
+    if site.storage:
+        from .mirror import mirrored
+
+        yield from mirrored(run, site, dataset, alive)
+        return
     folder = site.folder(run)
     store, journal = Store(folder), Journal(folder)
     if finished(run, site):
@@ -74,6 +79,9 @@ def begin(run: AnyRun, site: Site) -> dict[str, Any]:
 
 def forget(run: AnyRun, site: Site) -> None:
     """Let a run begin anew."""
+    from . import mirror
+
+    mirror.forget(run, site)
     Store(site.folder(run)).clear()
     for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
         (site.folder(run) / name).unlink(missing_ok=True)

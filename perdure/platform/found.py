@@ -2,13 +2,16 @@
 
 import json
 
+from . import mirror
 from .kinds import AnyRun, run_of
 from .site import Site
 
 
 def found(id: str, home: str) -> AnyRun:
     """The run whose id begins so. Raises ValueError."""
-    files = sorted((Site(home).runs).glob(f"{id}*/run.json"))
+    site = Site(home)
+    mirror.fetch_begun(id, site)
+    files = sorted(site.runs.glob(f"{id}*/run.json"))
     if len(files) != 1:
         which = "none" if not files else "several: " + ", ".join(f.parent.name for f in files)
         raise ValueError(f"expected the id of one run in {home}, got {id!r}, which fits {which}")

@@ -27,7 +27,9 @@ from .events import Event, Failed, Finished, Reached
 from .execute import begin
 from .journal import Journal
 from .kinds import AnyRun, kind
+from .secrets import masked
 from .site import Site
+from .storage import STORAGE, tracking_in_job
 from .store import write
 from .tracker import Told
 
@@ -37,8 +39,9 @@ log = logging.getLogger(__name__)
 
 
 def default_uri() -> str:
-    """$MLFLOW_TRACKING_URI, or an SQLite file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    """$MLFLOW_TRACKING_URI, or an SQLite file in the working folder; in a submitted job, in its storage."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return given or tracking_in_job(f"sqlite:///{Path(os.environ.get(STORAGE) or Path.cwd()) / 'mlflow.db'}")
 
 
 @dataclass
@@ -82,7 +85,7 @@ class MLflow:
             self._done.wait(1.0)
         if self._done.is_set():
             return ""
-        return f"MLflow at {_shown(self.uri)} is away ({self._problem}); the next command delivers what it lacks"
+        return f"MLflow at {masked(self.uri)} is away ({self._problem}); the next command delivers what it lacks"
 
     def _write(self) -> None:
         """The writer: whatever is new, then what former commands left behind, until all is delivered."""
@@ -101,7 +104,7 @@ class MLflow:
                 else:
                     self._wake.wait()
             except Exception as e:  # whatever is wrong there, training goes on, and `end` tells of it
-                self._problem = f"{type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''}"
+                self._problem = masked(f"{type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''}")
                 log.info("MLflow does not take it: %s", self._problem)
                 time.sleep(next(pause, PAUSES[-1]))
 
@@ -298,9 +301,3 @@ def _exists(client: Any, run: str) -> bool:
 
 def _state(folder: Path, uri: str) -> Path:
     return folder / f"mlflow-{sha256(uri.encode()).hexdigest()[:8]}.json"
-
-
-def _shown(uri: str) -> str:
-    """The URI without what may be a password."""
-    scheme, _, rest = uri.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else uri

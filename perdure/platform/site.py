@@ -4,21 +4,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .kinds import AnyRun
+from .storage import absolute, is_url, local_copy
 
 PICTURES = "pictures"  # in a run's folder
 
 
 @dataclass(frozen=True)
 class Site:
-    home: str = "perdure-runs"  # folder of all results
+    home: str = "perdure-runs"  # folder of all results; of an address of remote storage, the local copy
     data: str | None = None  # folder to look for data in first
     plugins: tuple[str, ...] = ()  # Python files that register names of their own
     every_seconds: float | None = 60.0  # between checkpoints inside an experience
     every_steps: int | None = None  # the same, in steps
     workers: int = 1  # of a run of its own process, that share its work
+    storage: str = ""  # address of the remote storage that home is a copy of
 
     def __post_init__(self):
         """Paths are this process's: actors are at work in other folders."""
+        if is_url(self.home):
+            object.__setattr__(self, "storage", absolute(self.home))
+            object.__setattr__(self, "home", local_copy(self.home))
         object.__setattr__(self, "home", absolute(self.home))
         object.__setattr__(self, "plugins", tuple(map(absolute, self.plugins)))
 
@@ -32,7 +37,3 @@ class Site:
     def pictures(self, run: AnyRun) -> list[Path]:
         """What a run has drawn of itself, in order."""
         return sorted((self.folder(run) / PICTURES).glob("*.png"))
-
-
-def absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())

@@ -17,7 +17,7 @@ from perdure.platform.conduct import conduct
 from perdure.platform.events import Finished
 from perdure.platform.executor import InProcess
 from perdure.platform.journal import Journal
-from perdure.platform.mlflow_tracker import MLflow, _shown
+from perdure.platform.mlflow_tracker import MLflow
 from perdure.platform.site import Site
 from perdure.strategies.loop import Plan
 
@@ -231,8 +231,3 @@ def test_runs_of_a_killed_process_do_not_stay_running(site, tmp_path):
     client, _, children = told(uri)
     assert children["naive"].info.status == "FINISHED"
     assert_mirrors(client, children["naive"], Journal(site.folder(killed.runs[0])))
-
-
-def test_a_password_in_the_uri_is_not_shown():
-    assert _shown("postgresql://me:secret@host/db") == "postgresql://host/db"
-    assert _shown("sqlite:////tmp/m.db") == "sqlite:////tmp/m.db"

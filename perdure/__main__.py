@@ -1,0 +1,5 @@
+"""`python -m perdure` is the command `perdure`."""
+
+from .jobs.main import main
+
+main()

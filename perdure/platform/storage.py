@@ -1,0 +1,87 @@
+"""Where results may go: a folder or an address of remote storage, and in a submitted job nowhere outside of one."""
+
+import os
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from .secrets import masked, secret
+
+STORAGE = "PERDURE_STORAGE"  # in a submitted job, where all of its results go
+JOB = "PERDURE_JOB"  # in a submitted job, its id
+MACHINE = "PERDURE_MACHINE"  # in a submitted job, the only machine whose folders are meant
+
+
+def is_url(place: str) -> bool:
+    return "://" in place
+
+
+def absolute(path: str) -> str:
+    return path.rstrip("/") if is_url(path) else str(Path(path).expanduser().absolute())
+
+
+def local_copy(url: str) -> str:
+    """The folder of this machine that holds what has been seen of remote storage. Raises ValueError."""
+    if secret(url):
+        raise ValueError(
+            f"{masked(url)} holds a password or a key, which would be written down with the results; leave it out, and "
+            "set it in the environment of every machine (as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        )
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(cache) / "perdure" / "remote" / sha256(url.rstrip("/").encode()).hexdigest()[:16])
+
+
+def within(place: str, storage: str) -> str:
+    """`place` in full, where relative paths are the storage's own. Raises ValueError where it leaves the storage.
+
+    >>> within("mine", "/shared/runs")
+    '/shared/runs/mine'
+    >>> within("s3://bucket/runs/mine", "s3://bucket/runs/")
+    's3://bucket/runs/mine'
+    """
+    storage = absolute(storage)
+    inside = False
+    if is_url(storage):
+        full = place.rstrip("/") if is_url(place) else f"{storage}/{place}"
+        parts = PurePosixPath(full.partition("://")[2]).parts
+        inside = ".." not in parts and not place.startswith("/") and f"{full}/".startswith(f"{storage}/")
+    elif not is_url(place):
+        full = str(Path(storage) / Path(place).expanduser())
+        inside = Path(full).resolve().is_relative_to(Path(storage).resolve())  # links count by where they lead
+    if not inside:
+        raise ValueError(
+            f"{masked(place)} leaves the storage of this job, {storage}; name a folder in it, or another --storage"
+        )
+    return full
+
+
+def home_in_job(given: str | None) -> str | None:
+    """Where the results of this command go, if it is a submitted job; None where it is none.
+
+    given: what a recipe or the command line says. Raises ValueError.
+    """
+    storage, machine = os.environ.get(STORAGE), os.environ.get(MACHINE)
+    if machine and machine != os.uname().nodename:
+        raise ValueError(
+            f"the job runs on {os.uname().nodename}, and {storage} is a folder of {machine}, where it was submitted; "
+            "name a folder that all machines see, or an address as s3://bucket/runs, with --storage"
+        )
+    if storage:
+        return absolute(storage) if given is None else within(given, storage)
+    if os.environ.get(JOB) and given is None:
+        raise ValueError("results would vanish with this job; name a folder that all machines see with --storage")
+    return None
+
+
+def tracking_in_job(uri: str) -> str:
+    """The address of MLflow as it is, unless it is a file outside of a submitted job's storage. Raises ValueError."""
+    storage = os.environ.get(STORAGE)
+    scheme, is_address, path = uri.partition(":///")
+    if not storage or (is_url(uri) and scheme not in ("sqlite", "file")):
+        return uri
+    if is_url(storage):
+        raise ValueError(
+            f"results go to {storage}, which can hold no database; name a server with --tracking-uri or "
+            "MLFLOW_TRACKING_URI, or leave it with --no-tracking"
+        )
+    inside = within(path if is_address else uri.removeprefix("file:"), storage)
+    return f"{scheme}:///{inside}" if is_address else inside
