@@ -9,6 +9,7 @@ import typer
 from typer import Argument, Option
 
 from . import options as o
+from . import submitting
 from .recipe import Command as Recipe
 
 app = typer.Typer(
@@ -442,10 +443,16 @@ def version() -> None:
     from importlib.metadata import version as of
     from platform import python_version
 
-    print(f"perdure {of('perdure')}")
+    from .. import __version__
+
+    print(f"perdure {__version__}")
     print(f"python {python_version()}")
     for package in ("torch", "ray", "mlflow"):
         print(f"{package} {of(package)}")
+
+
+app.command(help=submitting.SUBMIT, no_args_is_help=True)(submitting.submit)
+app.add_typer(submitting.job, name="job")
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, BadParameter, Context, Option
 
 DEMO = ["naive", "ewc", "rehearsal(200)", "rehearsal(200) + ewc(1)", "joint"]
 WHAT, WHERE, SHOWN = "What is learned", "Where and by whom", "What is shown"
@@ -35,6 +35,27 @@ def _share(value: float) -> float:
     if value < 0:
         raise BadParameter(f"expected 0 or more, got {value:g}")
     return value
+
+
+def _home(context: Context, value: str) -> str:
+    """In a submitted job, a place in its storage."""
+    from ..platform.storage import home_in_job
+
+    source = context.get_parameter_source("home")
+    try:
+        return home_in_job(None if source is not None and source.name == "DEFAULT" else value) or value
+    except ValueError as e:
+        raise BadParameter(str(e)) from None
+
+
+def _tracked(value: str | None) -> str | None:
+    """In a submitted job, no file outside of its storage."""
+    from ..platform.storage import tracking_in_job
+
+    try:
+        return value and tracking_in_job(value)
+    except ValueError as e:
+        raise BadParameter(str(e)) from None
 
 
 Strategies = Annotated[
@@ -116,7 +137,12 @@ SpaceModel = Annotated[
     Option("--model", help="As 'mlp(choice(64, 256))'.", show_default="as run or meta", rich_help_panel=WHAT),
 ]
 
-Home = Annotated[str, Option(help="Folder of all results.", envvar="PERDURE_HOME", rich_help_panel=WHERE)]
+Home = Annotated[
+    str,
+        help="Folder of all results, or an address as s3://bucket/runs.",
+        envvar="PERDURE_HOME",
+        callback=_home,
+        rich_help_panel=WHERE,
 Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]
 Plugins = Annotated[
     list[str] | None, Option("--plugin", help="Python file that registers a strategy.", rich_help_panel=WHERE)
@@ -130,7 +156,8 @@ Address = Annotated[str | None, Option(help="Ray cluster to join, as host:6379."
 Silence = Annotated[float, Option(help="Seconds without a step that mean a hung run.", rich_help_panel=WHERE)]
 Tracking = Annotated[bool, Option(help="Mirror everything in MLflow.", rich_help_panel=WHERE)]
 TrackingUri = Annotated[
-    str | None, Option(help="Of MLflow; mlflow.db in this folder by default.", rich_help_panel=WHERE)
+    str | None,
+    Option(help="Of MLflow; mlflow.db in this folder by default.", callback=_tracked, rich_help_panel=WHERE),
 ]
 Again = Annotated[bool, Option("--again", help="Begin anew, forgetting what was reached.", rich_help_panel=WHERE)]
 Json = Annotated[bool, Option("--json", help="Print the result for programs.", rich_help_panel=SHOWN)]

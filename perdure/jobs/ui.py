@@ -10,16 +10,17 @@ from pathlib import Path
 def serve(port: int, uri: str | None) -> None:
     """Run MLflow's server until it is interrupted. Raises ValueError where there is nothing to show."""
     from ..platform.mlflow_tracker import default_uri
+    from ..platform.secrets import masked
 
     uri = uri or default_uri()
     if uri.startswith(("http://", "https://")):
-        raise ValueError(f"{uri} is a server already: open it in a browser")
+        raise ValueError(f"{masked(uri)} is a server already: open it in a browser")
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise ValueError(f"nothing has been tracked in {uri} yet; make a run first: perdure compare")
+        raise ValueError(f"nothing has been tracked in {masked(uri)} yet; make a run first: perdure compare")
     port = _free(port)
     print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", uri, "--workers", "1"]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_BACKEND_STORE_URI": uri}  # all may read a command line
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet})
     try:
         server.wait()

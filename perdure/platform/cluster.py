@@ -4,6 +4,8 @@ import logging
 import os
 from math import floor
 
+from .secrets import masked
+
 
 class TooFew(ValueError):
     """More is asked for than the cluster has."""
@@ -20,7 +22,8 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "token" if address and os.environ.get("RAY_AUTH_TOKEN") else "disabled")
+    known = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    os.environ.setdefault("RAY_AUTH_MODE", "token" if address and known else "disabled")
     import ray
 
     if ray.is_initialized():
@@ -31,7 +34,7 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
             ray.init(address=address, **quiet)
         except (ConnectionError, TimeoutError) as e:
             why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
-            raise ValueError(f"no Ray cluster answers at {address}; {why} ({e})") from None
+            raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
     else:
         # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
         ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet)

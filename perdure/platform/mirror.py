@@ -29,6 +29,7 @@ from .storage import absolute
 from .store import Fenced, write
 
 PAUSES = (0.2, 1.0, 5.0)  # seconds before storage that failed is asked again
+SETTLED = 1.0  # seconds in which a storage shows to everybody what was written
 CHECKED = 1.0  # seconds between looks for a checkpoint that is not there yet
 log = logging.getLogger(__name__)
 Wanted = Callable[[str], bool]
@@ -48,12 +49,13 @@ class Mirror:
         self.fs, self.root = url_to_fs(absolute(url), **({"auto_mkdir": True} if local else {}))
         self.folder, self.attempt, self.number = folder, 0, 0
         self.held: dict[str, list] = {}  # by name: where it lies in storage, its SHA-256
+        self._former: dict[str, list] = {}  # what the manifest before said: whoever finds the newest torn needs it
         self._seen: dict[str, tuple] = {}  # by name: the file's time and size when it was carried
 
     def claim(self) -> int:
         """The number of a new attempt; from now on no older attempt can carry anything that is read."""
-        attempt, mine = self.newest() + 1, f"{uname().nodename}:{getpid()}:{uuid4().hex}".encode()
-        while not self._written_first(f"{self.root}/attempt-{attempt:04d}/claim", mine):
+        attempt = self.newest() + 1
+        while not self._won(f"{self.root}/attempt-{attempt:04d}"):
             attempt += 1
         self.attempt = attempt
         return attempt
@@ -100,11 +102,11 @@ class Mirror:
             return
         self.guard()
         self._say(held)
-        self.held = held
-        ours = f"attempt-{self.attempt:04d}/"
-        for where in {w for w, _ in before.values()} - {w for w, _ in held.values()}:
+        ours, needed = f"attempt-{self.attempt:04d}/", {w for w, _ in [*before.values(), *held.values()]}
+        for where in {w for w, _ in self._former.values()} - needed:
             if where.startswith(ours):
                 self._quietly_removed(f"{self.root}/{where}")
+        self.held, self._former = held, before
 
     def forget(self) -> None:
         """Let whoever comes next find nothing."""
@@ -176,18 +178,22 @@ class Mirror:
         with suppress(OSError):
             self.fs.rm_file(path)
 
-    def _written_first(self, path: str, content: bytes) -> bool:
-        """Make a file that nobody has made, if the storage can tell; whether it is ours."""
+    def _won(self, attempt: str) -> bool:
+        """Whether this process was the first to claim an attempt."""
+        mine = f"{uname().nodename}-{getpid()}-{uuid4().hex}"
         try:
-            self.fs.pipe_file(path, content, mode="create")
+            with self.fs.open(f"{attempt}/claim", "xb") as file:
+                file.write(mine.encode())
+            return True
         except FileExistsError:
             return False
-        except (NotImplementedError, TypeError, ValueError):  # it cannot: the one who wrote last has it
-            if self.fs.exists(path):
-                return False
-            self.fs.pipe_file(path, content)
-            time.sleep(0.5)
-        return self.fs.cat_file(path) == content
+        except (NotImplementedError, ValueError):  # a storage that makes no file exclusively
+            pass
+        if any(name.startswith("claim") for name in self._names(attempt)):
+            return False
+        self._put(f"{attempt}/claim-{mine}", b"")
+        time.sleep(SETTLED)
+        return min(n for n in self._names(attempt) if n.startswith("claim")) == f"claim-{mine}"
 
     def _tried(self, ask: Callable[[], Any]) -> Any:
         for pause in PAUSES:

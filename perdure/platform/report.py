@@ -7,6 +7,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from .command import line
 from .figures import COLOURS, svg
 from .results import Comparison, Interval
@@ -107,5 +108,5 @@ def embedded(picture: Path) -> str:
 
 
 def _made() -> dict[str, Any]:
-    packages = ("perdure", "torch", "ray", "mlflow")
-    return {"when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "with": {p: version(p) for p in packages}}
+    packages = {"perdure": __version__} | {p: version(p) for p in ("torch", "ray", "mlflow")}
+    return {"when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "with": packages}

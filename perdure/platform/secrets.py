@@ -5,7 +5,9 @@ import re
 HIDDEN = "***"
 # Of `scheme://user:password@host` and `scheme://token@host` all that is before the last @ of the authority.
 _LOGIN = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-_WORD = r"[\w.-]*(?:password|passwd|pwd|secret|token|signature|credential|api[_-]?key|access[_-]?key|auth)[\w.-]*|sig|key"
+_WORD = (
+    r"[\w.-]*(?:password|passwd|pwd|secret|token|signature|credential|api[_-]?key|access[_-]?key|auth)[\w.-]*|sig|key"
+)
 _QUERY = re.compile(rf"([?&;](?:{_WORD})=)[^&;#\s'\"]+", flags=re.IGNORECASE)
 
 

@@ -1,0 +1,154 @@
+"""`perdure submit` and `perdure job`: a command line on a cluster, followed from here."""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+SUBMIT = """Run any command of perdure on a Ray cluster: everything after `--`, as it would be typed here.
+
+Files behind --plugin and --recipe travel with it. Its output is followed, and its exit code is this one's. Ctrl-C stops
+following and lets it run; typed again, what is running is followed again.
+
+Examples:
+
+    perdure submit --address http://head:8265 --storage /shared/runs -- compare naive "rehearsal(500)" --seeds 10
+
+    perdure submit --storage s3://bucket/runs -- run "l2(0.1)" --plugin own.py
+
+    perdure job list
+"""
+ADDRESS = "http://127.0.0.1:8265"
+Address = Annotated[
+    str, Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard, as http://head:8265.")
+]
+Id = Annotated[str, Argument(metavar="JOB", help="Its id, or the beginning of it.")]
+
+job = typer.Typer(no_args_is_help=True, help="Jobs on a Ray cluster: list, status, logs, stop.")
+
+
+def submit(
+    command: Annotated[list[str], Argument(metavar="COMMAND...", help="What to run there, without `perdure`.")],
+    address: Address = ADDRESS,
+    storage: Annotated[
+        str | None,
+        Option(envvar="PERDURE_STORAGE", help="Where results go: a folder that all machines see, or s3://bucket/runs."),
+    ] = None,
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+    whole: Annotated[
+        bool, Option("--with-perdure", help="Send this Perdure along, where the cluster has none.")
+    ] = False,
+    runtime: Annotated[
+        str | None, Option("--runtime-env", metavar="FILE", help="YAML file with more of Ray's runtime environment.")
+    ] = None,
+    online: Annotated[bool, Option("--online", help="The cluster's machines reach a package index.")] = False,
+) -> None:
+    from ..platform.submit import Cluster, packed, runtime_environment
+
+    def done() -> int:
+        more = runtime_environment(runtime) if runtime else None
+        parcel = packed(command, address, storage, whole=whole, runtime=more, online=online)
+        cluster = Cluster(address)
+        made, new = cluster.submit(parcel)
+        _say(f"{made.id} {'submitted' if new else 'is running already'}: {made.line}")
+        return _followed(cluster, made.id) if wait else 0
+
+    sys.exit(_plainly(done))
+
+
+@job.command("list")
+def list_(address: Address = ADDRESS) -> None:
+    """All jobs, the newest first."""
+
+    def told() -> None:
+        for known in _cluster(address).jobs():
+            when = datetime.fromtimestamp(known.begun).strftime("%Y-%m-%d %H:%M:%S")
+            print(f"{known.id}  {known.status:<9}  {when}  {known.line}")
+
+    _plainly(told)
+
+
+@job.command()
+def status(id: Id, address: Address = ADDRESS) -> None:
+    """How a job is doing; leaves with its exit code once it has ended."""
+
+    def told() -> int:
+        known = _cluster(address).job(id)
+        print(f"{known.id}  {known.status}  {known.line}")
+        if known.message and known.status != "SUCCEEDED":
+            print(known.message)
+        return known.code or 0
+
+    sys.exit(_plainly(told))
+
+
+@job.command()
+def logs(
+    id: Id,
+    follow: Annotated[bool, Option("--follow", "-f", help="To its end, whose exit code is this one's.")] = False,
+    address: Address = ADDRESS,
+) -> None:
+    """What a job has printed."""
+
+    def told() -> int:
+        cluster = _cluster(address)
+        if follow:
+            return _followed(cluster, cluster.job(id).id)
+        print(cluster.logs(id), end="")
+        return 0
+
+    sys.exit(_plainly(told))
+
+
+@job.command()
+def stop(id: Id, address: Address = ADDRESS) -> None:
+    """Interrupt a job as Ctrl-C does: it keeps its checkpoints and writes its report."""
+
+    def told() -> None:
+        known = _cluster(address).stop(id)
+        print(f"{known.id}  {known.status}  {known.line}")
+
+    _plainly(told)
+
+
+def _followed(cluster: Any, id: str) -> int:
+    where = "" if cluster.address == ADDRESS else f" --address {cluster.address}"
+    try:
+        ended = cluster.follow(id, _print, _say)
+    except KeyboardInterrupt:
+        _say(f"\n{id} goes on; follow it with: perdure job logs {id} --follow{where}")
+        _say(f"or stop it with: perdure job stop {id}{where}")
+        return 130
+    if ended.status != "SUCCEEDED":
+        _say(f"{id} {ended.status.lower()}" + (f" with code {ended.code}" if ended.status == "FAILED" else ""))
+        if ended.status == "FAILED" and "exit code" not in ended.message:
+            _say(ended.message)  # it never came to run
+    return ended.code
+
+
+def _cluster(address: str) -> Any:
+    from ..platform.submit import Cluster
+
+    return Cluster(address)
+
+
+def _plainly(work: Callable[[], Any]) -> Any:
+    """A user's mistake ends in a message and code 2."""
+    try:
+        return work()
+    except (ValueError, FileNotFoundError, RuntimeError) as e:
+        _say(f"error: {e}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

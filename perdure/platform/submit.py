@@ -1,0 +1,391 @@
+"""Command lines as jobs of a Ray cluster: what travels, what is started, how it is followed and how it ended."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .secrets import masked, secret
+from .storage import JOB, MACHINE, STORAGE, absolute, within
+
+ADDRESS = "http://127.0.0.1:8265"
+INSTALLS = ("pip", "uv", "conda")  # of a runtime environment: what asks for a package index
+JOINING = ("compare", "run", "meta", "resume", "attack")  # commands that may run on a cluster's actors
+TRAVELS = ("plugin", "recipe")  # options whose files go along
+GOING = ("PENDING", "RUNNING")
+STOPPED = 130
+PATIENCE = 30.0  # seconds after which a job that does not start is spoken of
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    status: str  # PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED
+    line: str
+    begun: float  # seconds since 1970
+    ended: float | None
+    message: str
+    code: int | None  # its command's exit code, once it has ended
+
+    @property
+    def going(self) -> bool:
+        return self.status in GOING
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A command line and the files that travel with it, by the names that they get there."""
+
+    words: tuple[str, ...]
+    typed: tuple[str, ...]  # before files had other names
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False  # the package itself too
+    runtime: Mapping[str, Any] = field(default_factory=dict)  # what else a runtime environment says
+
+    @property
+    def line(self) -> str:
+        """As it was typed."""
+        return shlex.join(["perdure", *self.typed])
+
+    @property
+    def id(self) -> str:
+        """Equal for equal command lines and files."""
+        named = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+        parts = [self.words, named, dict(self.environment), self.whole, dict(self.runtime)]
+        return "perdure-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def packed(
+    words: Sequence[str],
+    address: str = ADDRESS,
+    storage: str | None = None,
+    *,
+    whole: bool = False,
+    runtime: Mapping[str, Any] | None = None,
+    online: bool = False,
+) -> Parcel:
+    """What is sent for a command line without its `perdure`. Raises ValueError for what could not work there.
+
+    storage: a folder that all machines of the cluster see, or an fsspec address; by default what the cluster itself
+    says, and of a cluster on this machine perdure-runs in this folder. online: whether its machines reach a package
+    index.
+    """
+    if not words or words[0].startswith("-"):
+        raise ValueError('expected a command after --, as: perdure submit -- compare naive "rehearsal(200)"')
+    if words[0] in ("submit", "job", "ui"):
+        raise ValueError(
+            f"perdure {words[0]} is for this machine; submit what makes runs, as: perdure submit -- compare"
+        )
+    asked = [name for name in INSTALLS if name in (runtime or {})]
+    if asked and not online:
+        raise ValueError(
+            f"the runtime environment asks for {asked[0]}, which hangs for ever where machines reach no package index; "
+            "build packages into the cluster's image (deploy/Dockerfile), or say --online where they reach one"
+        )
+    hidden = next((w for w in words if secret(w)), None)
+    if hidden is not None:
+        raise ValueError(
+            f"{masked(hidden)} holds a password or a key, and the line of a job is shown to all who can list jobs; set "
+            "it in the environment of the cluster's machines (as MLFLOW_TRACKING_URI, AWS_SECRET_ACCESS_KEY)"
+        )
+    environment = _environment(address, storage)
+    files: dict[str, bytes] = {}
+    moved = _moved(list(words), files, environment.get(STORAGE))
+    return Parcel(tuple(moved), tuple(words), files, environment, whole, dict(runtime or {}))
+
+
+class Cluster:
+    """The jobs of a Ray cluster, behind the address of its dashboard. Raises ValueError where it does not answer."""
+
+    def __init__(self, address: str = ADDRESS):
+        self.address = address.rstrip("/")
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the token goes along below, whatever the mode is here
+        from ray.job_submission import JobSubmissionClient
+
+        for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)  # they tell what they upload, every time
+        known = token()
+        with self._plainly():
+            self._client: Any = JobSubmissionClient(
+                self.address, headers={"Authorization": f"Bearer {known}"} if known else None
+            )
+
+    def submit(self, parcel: Parcel) -> tuple[Job, bool]:
+        """Start a job, unless the same is going already; whether it was started now."""
+        with self._plainly():
+            before = [j for j in self.jobs() if j.id.rpartition("_")[0] == parcel.id]
+            going = next((j for j in before if j.going), None)
+            if going is not None:
+                return going, False
+            id = f"{parcel.id}_{len(before) + 1}"
+            with TemporaryDirectory(prefix="perdure-") as folder:
+                _lay(parcel, Path(folder))
+                variables = {**parcel.runtime.get("env_vars", {}), **parcel.environment, JOB: id}
+                try:
+                    self._client.submit_job(
+                        entrypoint=shlex.join(["python", "-m", "perdure", *parcel.words]),
+                        submission_id=id,
+                        runtime_env={**parcel.runtime, "working_dir": folder, "env_vars": variables},
+                        metadata={"perdure": parcel.line},
+                    )
+                except RuntimeError as e:
+                    if "already been used" not in str(e) and "already exists" not in str(e):
+                        raise
+                    return self.job(id), False  # somebody was faster by a moment
+            return self.job(id), True
+
+    def jobs(self) -> list[Job]:
+        """The newest first."""
+        with self._plainly():
+            every = [_job(d) for d in self._client.list_jobs() if d.submission_id]
+        return sorted(every, key=lambda job: -job.begun)
+
+    def job(self, id: str) -> Job:
+        """By its id or the beginning of it. Raises ValueError."""
+        fits = [job for job in self.jobs() if job.id.startswith(id)]
+        exact = [job for job in fits if job.id == id]
+        if len(exact or fits) != 1:
+            which = "none" if not fits else "several: " + ", ".join(job.id for job in fits)
+            raise ValueError(f"expected the id of one job at {self.address}, got {id!r}, which fits {which}")
+        return (exact or fits)[0]
+
+    def logs(self, id: str) -> str:
+        with self._plainly():
+            return self._client.get_job_logs(self.job(id).id)
+
+    def follow(self, id: str, say: Callable[[str], None], hint: Callable[[str], None] = lambda text: None) -> Job:
+        """Hand on a job's logs as they are written, until it ends. hint: is told why nothing happens."""
+        start, hinted, told = time.monotonic(), False, 0
+        while (job := self.job(id)).status == "PENDING":
+            if not hinted and time.monotonic() - start > PATIENCE:
+                hint(f"{id} is still waiting for the cluster: {job.message}")
+                hinted = True
+            time.sleep(0.3)
+        while job.going:
+            with self._plainly():
+                try:
+                    told = asyncio.run(self._tail(job.id, say, told))
+                except (RuntimeError, OSError) as e:  # the connection is gone, and the job goes on
+                    hint(f"the logs of {id} broke off ({e}); looking again")
+                    time.sleep(1.0)
+            job = self._settled(job.id)
+        whole = self.logs(job.id)
+        say(whole[told:])
+        return job
+
+    async def _tail(self, id: str, say: Callable[[str], None], told: int) -> int:
+        """Characters of the logs that have been said, after those that were before."""
+        heard = 0
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="ssl=None is deprecated")  # that is how Ray asks
+            async with aclosing(self._client.tail_job_logs(id)) as chunks:
+                async for chunk in chunks:
+                    new = chunk[max(0, told - heard) :]
+                    heard += len(chunk)
+                    if new:
+                        say(new)
+        return max(told, heard)
+
+    def _settled(self, id: str) -> Job:
+        """A job whose logs have ended, once its end is written down."""
+        for _ in range(50):
+            job = self.job(id)
+            if not job.going:
+                break
+            time.sleep(0.1)
+        return job
+
+    def stop(self, id: str) -> Job:
+        """Interrupt a job as Ctrl-C does, and wait until it has ended."""
+        job = self.job(id)
+        with self._plainly():
+            if job.going:
+                self._client.stop_job(job.id)
+        while job.going:
+            time.sleep(0.3)
+            job = self.job(job.id)
+        return job
+
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """What Ray says in a traceback, in words."""
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError as e:
+            raise ValueError(_unauthorized(self.address, str(e))) from None
+        except ConnectionError as e:
+            raise ValueError(
+                f"no Ray dashboard answers at {self.address} ({e}); is the cluster running, and is the address that of "
+                "its dashboard, as http://head:8265? A dashboard on a head's own loopback is reached through "
+                "ssh -L 8265:127.0.0.1:8265 head"
+            ) from None
+
+
+def token() -> str | None:
+    """$RAY_AUTH_TOKEN, what $RAY_AUTH_TOKEN_PATH holds, or what ~/.ray/auth_token does. Raises ValueError."""
+    if given := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return given
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named or "~/.ray/auth_token").expanduser()
+    try:
+        held = path.read_text().strip()
+    except OSError as e:
+        if named:
+            raise ValueError(f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read ({e.strerror})") from None
+        return None
+    if named and not held:
+        raise ValueError(f"RAY_AUTH_TOKEN_PATH names {path}, which is empty")
+    return held or None
+
+
+def _unauthorized(address: str, said: str) -> str:
+    where = "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file that holds it, or keep it in ~/.ray/auth_token"
+    if token() is None:
+        return f"{address} asks for a token, and there is none here: {where}"
+    return f"{address} does not take the token that was found here: {where}"
+
+
+def _environment(address: str, storage: str | None) -> dict[str, str]:
+    """Of the job: where its results go; to be stopped as by Ctrl-C, with time to write its report."""
+    made = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "30"}
+    here = address.partition("://")[2].rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]")
+    storage = storage or os.environ.get(STORAGE)
+    if storage and secret(storage):
+        raise ValueError(
+            f"{masked(storage)} holds a password or a key; set them in the environment of the cluster's machines"
+        )
+    if storage:
+        made[STORAGE] = absolute(storage)
+    elif here:  # or a tunnel to somewhere else, which the job finds out
+        made |= {STORAGE: absolute("perdure-runs"), MACHINE: os.uname().nodename}
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith(("http://", "https://")) and not secret(uri):
+        made["MLFLOW_TRACKING_URI"] = uri
+    return made
+
+
+def _moved(words: list[str], files: dict[str, bytes], storage: str | None) -> list[str]:
+    """The words as they are there: files that travel by their new names, and on the cluster that they run on."""
+    made, options = [], iter(words)
+    for word in options:
+        name, equals, value = word.partition("=")
+        if name not in ("--plugin", "--recipe", "--home", "--data") and not (equals and name in TRAVELS):
+            made.append(word)
+            continue
+        value = value if equals else next(options, "")
+        kind = name.removeprefix("--")
+        if kind == "home" and storage:
+            within(value, storage)
+        if kind == "recipe":
+            value = _recipe(value, files, storage)
+        elif kind == "plugin" or (kind == "data" and words[0] == "adapt" and Path(value).is_file()):
+            value = _taken(value, files)
+        made += [f"{name}={value}"] if not name.startswith("--") else [name, value]
+    joins = words[0] in ("compare", "run", "meta", "resume", "attack")
+    chosen = any(
+        w.partition("=")[0] in ("--address", "--here", "--workers", "address", "here", "workers") for w in words
+    )
+    if not joins or chosen or any("here: true" in c.decode(errors="replace") for c in files.values()):
+        return made
+    return [*made, "--address", "auto"]
+
+
+def _taken(path: str, files: dict[str, bytes]) -> str:
+    """Take a file along; its name there."""
+    file = Path(path).expanduser()
+    try:
+        content = file.read_bytes()
+    except OSError as e:
+        raise ValueError(f"{path} was to travel with the command, and cannot be read ({e.strerror})") from None
+    name, count = f"files/{file.name}", 1
+    while files.get(name, content) != content:
+        count += 1
+        name = f"files/{count}/{file.name}"
+    files[name] = content
+    return name
+
+
+def _recipe(path: str, files: dict[str, bytes], storage: str | None) -> str:
+    """Take a recipe along, with the plugins that it names. Raises ValueError where it leaves the storage."""
+    import yaml
+
+    name = _taken(path, files)
+    try:
+        held = yaml.safe_load(files[name])
+    except yaml.YAMLError as e:
+        raise ValueError(f"the recipe {path} is not YAML: {e}") from None
+    if not isinstance(held, dict):
+        return name  # the command itself says what is wrong with it
+    home = held.get("home")
+    if home is not None and storage:
+        within(str(home), storage)
+    if any(isinstance(v, str) and secret(v) for v in held.values()):
+        raise ValueError(f"the recipe {path} holds a password or a key; set it in the environment of the cluster")
+    plugins = held.get("plugin")
+    if plugins:
+        given = plugins if isinstance(plugins, list) else [plugins]
+        held["plugin"] = [_taken(str(one), files) for one in given]
+        files[name] = yaml.safe_dump({"on" if k is True else k: v for k, v in held.items()}, sort_keys=False).encode()
+    return name
+
+
+def _says_where(recipe: bytes) -> bool:
+    """Whether a recipe itself says where its runs are made."""
+    return re.search(rb"^(address|here|workers)\s*:", recipe, flags=re.M) is not None
+
+
+def _lay(parcel: Parcel, folder: Path) -> None:
+    (folder / "command.txt").write_text(parcel.line + "\n")
+    for name, content in parcel.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    if parcel.whole:
+        package = Path(__file__).parents[1]
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _job(details: Any) -> Job:
+    status, code = str(details.status.value), details.driver_exit_code
+    if status == "SUCCEEDED":
+        code = 0
+    elif status == "STOPPED":
+        code = STOPPED
+    elif status == "FAILED":
+        code = 128 - code if code is not None and code < 0 else code or 1
+    else:
+        code = None
+    line = (details.metadata or {}).get("perdure") or details.entrypoint
+    begun, ended = (details.start_time or 0) / 1000, details.end_time and details.end_time / 1000
+    return Job(details.submission_id, status, masked(line), begun, ended, details.message or "", code)
+
+
+def runtime_environment(path: str) -> dict[str, Any]:
+    """A runtime environment of Ray's from a YAML file. Raises ValueError."""
+    import yaml
+
+    try:
+        held = yaml.safe_load(Path(path).read_text())
+    except OSError as e:
+        raise ValueError(f"the runtime environment {path} cannot be read: {e.strerror}") from None
+    except yaml.YAMLError as e:
+        raise ValueError(f"the runtime environment {path} is not YAML: {e}") from None
+    if not isinstance(held, dict):
+        raise ValueError(f"expected {path} to hold lines as 'env_vars: ...', got {type(held).__name__}")
+    if "working_dir" in held:
+        raise ValueError(f"{path} names a working_dir; what travels is put together from --plugin and --recipe")
+    return held

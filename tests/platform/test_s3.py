@@ -1,0 +1,59 @@
+"""Results in an object store that speaks S3: a server of moto's on loopback."""
+
+from dataclasses import replace
+
+import pytest
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+from perdure.platform.events import Failed, Finished, Reached
+from perdure.platform.execute import execute
+from perdure.platform.executor import Data
+from perdure.platform.mirror import Mirror, fetch
+from perdure.platform.site import Site
+from perdure.testing.equality import same
+from perdure.testing.executors import RUN, results
+
+URL = "s3://bucket/runs"
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("bucket")
+    yield URL
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_a_run_killed_on_one_machine_ends_on_another_with_the_same_bits(bucket, tmp_path, monkeypatch):
+    whole = Site(str(tmp_path / "whole"))
+    list(execute(RUN, whole, Data(whole).of(RUN)))
+    sleeping = execute(RUN, Site(bucket), Data(whole).of(RUN))
+    next(e for e in sleeping if isinstance(e, Reached) and e.row["experience"] == 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    site = Site(bucket)
+    assert list(execute(RUN, site, Data(site).of(RUN)))[-1] == Finished(RUN.id, False)
+    assert isinstance(end := list(sleeping)[-1], Failed) and end.kind == "taken"  # the first one wakes up
+    fetch([RUN.id], site, checkpoints=True)
+    assert same(results(site, RUN), results(whole, RUN))
+    assert list(execute(replace(RUN), site, Data(site).of(RUN)))[-1] == Finished(RUN.id, True)
+
+
+def test_attempts_claimed_at_once_differ(bucket, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(lambda _: Mirror(tmp_path, bucket).claim(), range(4))) == [1, 2, 3, 4]
