@@ -139,10 +139,13 @@ SpaceModel = Annotated[
 
 Home = Annotated[
     str,
+    Option(
         help="Folder of all results, or an address as s3://bucket/runs.",
         envvar="PERDURE_HOME",
         callback=_home,
         rich_help_panel=WHERE,
+    ),
+]
 Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]
 Plugins = Annotated[
     list[str] | None, Option("--plugin", help="Python file that registers a strategy.", rich_help_panel=WHERE)

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from uuid import uuid4
+
 import pytest
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from perdure.platform.events import Failed, Finished, Reached
 from perdure.platform.execute import execute
@@ -13,27 +14,27 @@ from perdure.platform.site import Site
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 
-URL = "s3://bucket/runs"
-
 
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    import s3fs
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server, name = ThreadedMotoServer("127.0.0.1", 0, verbose=False), uuid4().hex
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
+    for key, value in {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }.items():
-        monkeypatch.setenv(name, value)
-    import s3fs
+        monkeypatch.setenv(key, value)
 
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("bucket")
-    yield URL
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}/runs"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
