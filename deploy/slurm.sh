@@ -51,7 +51,7 @@ done
 for node in "${nodes[@]:1}"; do on "$node" --address="$address"; done
 
 # On the head, from where --address auto finds the cluster; Slurm's warning before the end becomes Ctrl-C.
-srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" python -m perdure "$@" --address "$address" &
+srun --disable-status --nodes=1 --ntasks=1 --overlap --nodelist="$head" python -m perdure "$@" --address "$address" &
 run="$!"
 trap 'kill -INT "$run" 2>/dev/null || true' INT TERM
 code=0

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
+from perdure.platform.submit import packed
 from perdure.strategies.attacks.names import ATTACKS
 from perdure.strategies.generators.names import GENERATORS
 from perdure.strategies.names import STRATEGIES
@@ -53,6 +54,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "task.csv").write_text("\n".join(f"{n},{'' if n > 3 else n % 2}" for n in range(6)))
     mnist(tmp_path / "mnist" / "MNIST" / "raw")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,6 +64,8 @@ def fitted(words: list[str]) -> list[str]:
     dropped = ("--address", "--home", "--tracking-uri", "--device", "--gpus-per-run", "--seeds")
     if words[0] != "meta":
         dropped += ("--workers",)  # a group takes long to start: tests/platform/test_train.py starts one
+    if any(word.startswith("file://") for word in words):
+        dropped = tuple(option for option in dropped if option != "--home")
     kept = [w for w, before in zip(words, ["", *words], strict=False) if w not in dropped and before not in dropped]
     if words[0] == "meta":
         return [*kept, *FEWER, *([] if "--model" in words else ["--model", "mlp(8)"])]
@@ -70,6 +74,11 @@ def fitted(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("words", list(shell_lines()))
 def test_a_line_of_the_docs_runs(words, folder, request):
+    words = [word.replace("file:///tmp", f"file://{folder}") for word in words]
+    if words[0] == "submit":  # what is sent, and the line within; a cluster runs such in platform/test_submit
+        submitted = CliRunner().invoke(main.app, [*words[: words.index("--")], "--help"])
+        words = words[words.index("--") + 1 :]
+        assert submitted.exit_code == 0 and packed(words).words[: len(words[:2])] == tuple(words[:2])
     if words[0] in ("run", "compare", "meta"):
         if "--start" in words:
             CliRunner().invoke(
@@ -81,7 +90,7 @@ def test_a_line_of_the_docs_runs(words, folder, request):
     elif words[0] == "tune":
         request.getfixturevalue("cluster")
         words = [*words, *TRIED, *([] if "grid" in words else ["--trials", "2"])]
-    elif words[0] in ("resume", "ui"):  # they are run in jobs/test_main; here it is their words that must be right
+    elif words[0] in ("resume", "ui", "job"):  # they are run elsewhere; here it is their words that must be right
         words = [*words, "--help"]
     elif words[0] == "attack":
         CliRunner().invoke(main.app, ["run", "naive", "--model", "convnet(8)", *SMALLER])
@@ -91,6 +100,10 @@ def test_a_line_of_the_docs_runs(words, folder, request):
         CliRunner().invoke(main.app, ["meta", *FEWER])
         (made,) = (folder / "perdure-runs" / "runs").iterdir()
         words = [made.name if w == "7a1b" else w for w in words]
+    elif words[0] == "show":
+        CliRunner().invoke(main.app, ["run", "naive", *SMALLER, *words[2:]])
+        (made,) = (f for f in folder.rglob("run.json") if "runs" in f.parts)
+        words = [made.parent.name if w == "5f2c" else w for w in words]
     told = CliRunner().invoke(main.app, words)
     assert told.exit_code == 0, told.output
 

@@ -26,7 +26,7 @@ from ..strategies.attacks.victims import MaskedGradients
 from ..strategies.loop import restored
 from ..streams.dataset import Dataset
 from ..streams.places import Places
-from . import plugins
+from . import mirror, plugins
 from .events import Failed
 from .execute import execute, finished
 from .executor import Data
@@ -166,6 +166,7 @@ def assault(
         warnings.warn(caution, MaskedGradients, stacklevel=2)
     made = Damage(asked, str(folder), blows, cautions)
     _keep(made)
+    mirror.carry(folder, site)
     return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri))
 
 
@@ -255,6 +256,7 @@ def _stand(asked: Assault, site: Site, dataset: Dataset) -> Iterator[_Stand]:
 def _target(run: Run, asked: Assault, site: Site, dataset: Dataset, held: ExitStack) -> Target:
     stream, learner, strategy = build(run, dataset)
     refuse_own_loops(strategy)
+    mirror.fetch([run.id], site, checkpoints=True)
     checkpoint = Store(site.folder(run)).load()
     assert checkpoint is not None  # of a finished run
     state = restored(strategy, stream, learner, checkpoint)

@@ -5,6 +5,7 @@ import os
 from math import floor
 
 from .secrets import masked
+from .storage import JOB
 
 
 class TooFew(ValueError):
@@ -18,6 +19,7 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     with authentication set explicitly, since Ray would otherwise switch it on the first time and surprise
     whoever comes next.
     """
+    address = address or ("auto" if os.environ.get(JOB) else None)  # a submitted job's own cluster
     if not address:  # despite its name the one switch that keeps every server of Ray's on 127.0.0.1
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -24,9 +24,11 @@ from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS
 from ..streams.places import Places
+from . import mirror
 from .figures import svg
 from .gallery import figures
 from .report import page
+from .site import Site
 from .store import write
 
 DRAWN = 2000  # samples that are judged, and test samples that they are held against
@@ -98,11 +100,14 @@ def generate(
     stop being finite.
     """
     generation = generation.normal()
-    folder = Path(home).expanduser().absolute() / "generated" / generation.id
+    site = Site(home)
+    folder = Path(site.home) / "generated" / generation.id
+    mirror.fetch_folder(folder, site)
     kept = folder / "generated.json"
     if again or not kept.exists():
         torch.set_num_threads(generation.threads)
         _make(generation, folder, _source(generation.on).load(Places(data)).to(generation.device), hear)
+        mirror.carry(folder, site)
     known = json.loads(kept.read_text())
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)

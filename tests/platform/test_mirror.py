@@ -249,6 +249,20 @@ def test_a_comparison_lives_in_storage(url, tmp_path, monkeypatch):
     assert any("report.html" in path for path in paths) and any("command.json" in path for path in paths)
 
 
+def test_attacks_and_generators_lie_in_storage_too(url, tmp_path, monkeypatch):
+    from perdure.platform.assault import assault
+    from perdure.platform.generate import Generation, generate
+
+    made(RUN, Site(url))
+    asked = Generation("autoencoder(3, hidden=(16,), steps=20)")
+    measures = generate(asked, url).measures
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assault(RUN.id, ["fgsm"], home=url, samples=20)
+    assert any("report.html" in path for path in stored(f"{url}/runs/{RUN.id}/attacks")[1])
+    monkeypatch.setattr("perdure.platform.generate._make", None)  # known from before
+    assert generate(asked, url).measures == measures
+
+
 def test_local_copies_forget_what_was_made_anew_elsewhere(url, tmp_path, monkeypatch):
     site = Site(url)
     made(RUN, site)

@@ -1,7 +1,6 @@
 """Results in an object store that speaks S3: a server of moto's on loopback."""
 
 from dataclasses import replace
-
 from uuid import uuid4
 
 import pytest
