@@ -85,9 +85,10 @@ class Mirror:
                 gone = e
         else:
             raise Damaged(f"{self.root} lacks a file that its manifest names ({gone}); make the run anew with --again")
-        for path in [*self.folder.glob("checkpoint-*.pt"), self.folder / "finished"]:
-            if path.name not in self.held:  # somebody has had the run made anew
-                path.unlink(missing_ok=True)
+        for pattern in ("checkpoint-*.pt", "journal*.jsonl", "finished"):
+            for path in self.folder.glob(pattern):
+                if path.name not in self.held:  # an older state's, or of a run that somebody has had made anew
+                    path.unlink(missing_ok=True)
         return bool(self.held)
 
     def push(self) -> None:
