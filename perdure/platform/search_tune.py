@@ -78,7 +78,8 @@ def _trainable() -> type:
     class Trainable(tune.Trainable):
         def setup(self, config, search, site, arrays, length, stops):
             plugins.load(site.plugins)
-            self.trial = Trial(search, site, unpacked(arrays, lambda: Data(site).of(search.run)) if arrays else None, length, stops)
+            dataset = unpacked(arrays, lambda: Data(site).of(search.run)) if arrays else None
+            self.trial = Trial(search, site, dataset, length, stops)
             self.reset_config(config)
 
         def reset_config(self, new_config):

@@ -19,6 +19,7 @@ from .site import Site
 from .worker import Packed, packed, unpacked
 
 POLL = 0.1  # seconds between looks at what a group has to tell
+RAISED = "UserExceptionWithTraceback"  # what Train makes of what a worker raises; anything else is its death
 QUIET = {  # Train's own: it shall look at its workers often, print nothing, and leave the working folder as it is
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -33,6 +34,8 @@ class Trainers:
 
     The first worker of a group writes the journal and the checkpoints and tells of the run; the others do the same
     work and stay silent. A group that loses a worker is begun anew from the newest checkpoint, `retries` times at most.
+    So is one that fails otherwise, for where a worker is lost another may notice first; once: what fails in the same
+    way again is the run's own fault.
     silence: seconds after which workers that wait for one of theirs give up. gpu: whether every worker has one.
 
     Raises TooFew where the cluster has less than is asked for.
@@ -72,19 +75,25 @@ class Trainers:
 
         cluster.slots(run.workers, run.threads, float(self.gpu))
         held = None if dataset is None else ray.put(packed(dataset))
+        before = ""
         for lost in range(1, self.retries + 2):
             group = _Group(run, self.site, held, self.gpu, self.silence)
             try:
                 for event in group.events():
-                    yield event
+                    if not isinstance(event, Lost):  # of which the group knows more
+                        yield event
                     if isinstance(event, Finished | Failed):
                         return
             finally:
                 group.end()
             if lost > self.retries:
                 yield Failed(run.id, "lost", f"lost a worker {lost} times: {group.reason}")
+            elif not group.died and group.reason == before:
+                yield Failed(run.id, "error", group.reason)
+                return
             else:
                 yield Lost(run.id, group.reason)
+            before = group.reason
 
 
 class _Group:
@@ -94,7 +103,7 @@ class _Group:
         import ray
 
         remote: Any = ray.remote
-        self.reason, self._run = "its workers did not start", run
+        self.reason, self.died, self._run = "its workers did not start", False, run
         self._mail = remote(num_cpus=0, max_concurrency=2)(_Mailbox).remote()
         config = {"run": asdict(run), "site": site, "held": held, "mail": self._mail}
         self._folder = Path(site.home) / "train"
@@ -147,7 +156,7 @@ class _Group:
         try:
             trainer.fit()
         except TrainingFailedError as e:
-            self.reason = f"it lost a worker ({_first(e)})"
+            self.reason, self.died = _told(e)
         except Exception as e:  # the driver is on its way out, or Ray is gone: whoever listens is told
             self.reason = f"Ray Train failed ({type(e).__name__}: {e})"
 
@@ -198,7 +207,8 @@ def work(config: dict[str, Any]) -> None:
             pass
         return
     for event in execute(run, site, dataset, _Wanted(mail)):
-        ray.get(mail.put.remote(event))
+        odd = isinstance(event, Failed) and event.kind == "error"  # which a lost worker looks like from here
+        ray.get(mail.put.remote(Lost(run.id, "") if odd else event))
         if isinstance(event, Failed):
             raise RuntimeError(event.message)  # the others wait for this worker
 
@@ -218,7 +228,11 @@ class _Wanted:
                 raise Unwanted("nobody listens any more")
 
 
-def _first(error: Exception) -> str:
+def _told(error: Exception) -> tuple[str, bool]:
+    """Why a group came to its end, and whether a worker of it died."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    told = [f"worker {n}: {str(e).strip().splitlines()[0][:160]}" for n, e in sorted(failures.items())]
-    return told[0] if told else type(error).__name__
+    dead = [n for n, e in sorted(failures.items()) if type(e).__name__ != RAISED]
+    if dead:
+        return f"its worker {dead[0]} died", True
+    told = [str(e).strip().splitlines()[-1][:200] for _, e in sorted(failures.items())]
+    return f"a worker failed ({told[0] if told else type(error).__name__})", False
