@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from . import mirror
 from .execute import finished
 from .found import found
 from .meta_run import MetaRun
@@ -18,6 +19,7 @@ def start_from(model: nn.Module, run: Run, site: Site) -> None:
     """
     if not run.start:
         return
+    mirror.fetch([run.start], site, checkpoints=True)
     other = found(run.start, site.home)
     kept = Store(site.folder(other)).load()
     if not finished(other, site) or kept is None:

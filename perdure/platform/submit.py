@@ -346,7 +346,7 @@ def _recipe(path: str, files: dict[str, bytes], storage: str | None) -> str:
 
 def _says_where(recipe: bytes) -> bool:
     """Whether a recipe itself says where its runs are made."""
-    return re.search(rb"^(address|here|workers)\s*:", recipe, flags=re.M) is not None
+    return re.search(rb"^(address|here)\s*:", recipe, flags=re.M) is not None
 
 
 def _lay(parcel: Parcel, folder: Path) -> None:

@@ -169,6 +169,7 @@ def test_files_travel_under_names_of_their_own(folder):
     assert packed(["run", "naive", "--data", "/sets"]).words == ("run", "naive", "--data", "/sets", "--address", "auto")
     for own in (["--here"], ["--address", "other:6379"], ["here=true"], ["--workers", "2"]):
         assert packed(["meta", "maml", *own]).words == ("meta", "maml", *own)
+    assert packed(["run", "naive", "--workers", "2"]).words[-2:] == ("--address", "auto")
 
 
 def test_equal_parcels_have_equal_ids(folder):
