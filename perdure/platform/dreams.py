@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..strategies.base import State, Strategy, stages
+from ..strategies.base import Chain, State, Strategy, stages
 from ..strategies.generative_replay import GenerativeReplay
 from ..streams.experience import pixels
 from .figures import sheet
@@ -15,7 +15,7 @@ EACH = 10  # dreams of a class
 def pools(strategy: Strategy, state: State) -> list[dict[str, Tensor]]:
     """The dreams of every stage that has images to show: x (N, C, H, W), y (N,)."""
     parts = stages(strategy)
-    states = state if len(parts) != 1 or isinstance(state, tuple) else (state,)
+    states = state if isinstance(strategy, Chain) else (state,)
     return [
         own["pool"]
         for stage, own in zip(parts, states, strict=True)

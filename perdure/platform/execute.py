@@ -19,6 +19,7 @@ from ..streams.dataset import Dataset
 from .events import Event, Failed, Finished, Reached, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
+from .saving import Saving
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
 
@@ -36,11 +37,12 @@ def execute(
         yield from mirrored(run, site, dataset, alive)
         return
     folder = site.folder(run)
-    store, journal = Store(folder), Journal(folder)
     if finished(run, site):
         yield from told(run, site)
         return
+    store = Store(folder)
     attempt = store.claim()
+    journal = Journal(folder, attempt)
     try:
         begin(run, site)
         yield from _attempt(run, site, dataset, store, journal, attempt, alive)
@@ -82,7 +84,9 @@ def forget(run: AnyRun, site: Site) -> None:
     from . import mirror
 
     mirror.forget(run, site)
-    Store(site.folder(run)).clear()
+    store = Store(site.folder(run))
+    store.clear()
+    Journal(store.folder, store.newest()).clear()
     for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
         (site.folder(run) / name).unlink(missing_ok=True)
     shutil.rmtree(site.folder(run) / PICTURES, ignore_errors=True)
@@ -92,7 +96,7 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     torch.set_num_threads(run.threads)
     folder, data = site.folder(run), dataset.fingerprint if dataset is not None else ""
     work = kind(run).work(run, dataset, alive, site)
-    checkpoint = store.load()
+    checkpoint, of = store.loaded()
     if checkpoint is not None and checkpoint["data"] != data:
         raise ValueError(
             f"the data behind {run.on} have changed since this run began; "
@@ -100,25 +104,28 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
         )
     if checkpoint is None and run.after:
         raise ValueError(f"this run goes on from {run.after} with other settings, and its own beginning is gone")
-    for reached in journal.cut(work.reached(checkpoint)):
+    count = work.reached(checkpoint)
+    for reached in journal.begin(of, count):
         yield Reached(run.id, reached, None)
     where = f"{socket.gethostname()}:{os.getpid()}"
     yield Started(run.id, attempt, where, checkpoint is not None, work.length)
     journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=data)
     about = {"run": run.id, "data": data, "threads": run.threads}
-    count = work.reached(checkpoint)
-    for step in work.steps(checkpoint, _Due(site, alive)):
-        if step.row is not None:
-            store.guard(attempt)
-            journal.add(step.row)
-            journal.note(attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds)
-            count += 1
-            _keep(folder / PICTURES, step.figures)
-        store.save(step.checkpoint | about, attempt, step.place)
-        if step.row is not None:
-            yield Reached(run.id, step.row, step.seconds)
+    with Saving(store.save) as saving:
+        for step in work.steps(checkpoint, _Due(site, alive, saving)):
+            if step.row is not None:
+                store.guard(attempt)
+                journal.add(step.row)
+                journal.note(attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds)
+                count += 1
+                _keep(folder / PICTURES, step.figures)
+            saving.give(step.checkpoint | about, attempt, step.place)
+            if step.row is not None:  # now and not once it is saved: where that fails, it is told again, and is the same
+                yield Reached(run.id, step.row, step.seconds)
     store.guard(attempt)
+    journal.end()
     write(store.folder / "finished", b"")
+    journal.clear()
     journal.note(attempt=attempt, event="end", time=time.time())
     yield Finished(run.id, False)
 
@@ -132,13 +139,17 @@ def _keep(folder, figures):
 
 
 class _Due:
-    """Asks for a checkpoint every so many seconds or steps, and shows that the run is alive."""
+    """Asks for a checkpoint every so many seconds or steps, and shows that the run is alive.
 
-    def __init__(self, site: Site, alive: Callable[[], None]):
-        self.site, self.alive, self.step, self.last = site, alive, 0, time.monotonic()
+    Raises what a save before has come to: a run whose checkpoints cannot be kept goes no further.
+    """
+
+    def __init__(self, site: Site, alive: Callable[[], None], saving: Saving):
+        self.site, self.alive, self.saving, self.step, self.last = site, alive, saving, 0, time.monotonic()
 
     def __call__(self) -> bool:
         self.alive()
+        self.saving.check()
         self.step += 1
         by_time = self.site.every_seconds is not None and time.monotonic() - self.last >= self.site.every_seconds
         if by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):

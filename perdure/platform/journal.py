@@ -1,7 +1,9 @@
 """A run's journal: one line for every milestone, the truth that trackers and reports mirror.
 
-journal.jsonl holds only what the run determines, so that a killed and resumed run writes the same bytes.
-attempts.jsonl holds what it does not: who ran when, and how long it took.
+journal.jsonl holds only what the run determines, so that a killed and resumed run writes the same bytes. It is
+there once the run is finished; until then every attempt writes to a file of its own, journal-0001.jsonl, which begins
+with the rows that its checkpoint vouches for. So an attempt that wakes up late adds nothing to what another has written.
+attempts.jsonl holds what is no part of the run: who ran when, and how long it took.
 """
 
 import json
@@ -30,34 +32,60 @@ def row(stone: Milestone) -> Row:
 
 
 class Journal:
-    def __init__(self, folder: Path):
+    """attempt: whose rows are written; without one there is reading only."""
+
+    def __init__(self, folder: Path, attempt: int = 0):
         self.path, self.attempts = folder / "journal.jsonl", folder / "attempts.jsonl"
+        self._attempt, self._own = attempt, self._of(attempt)
 
     def rows(self) -> list[Row]:
         """The milestones reached so far, in order; a line that a crash has torn is left out."""
-        return _read(self.path)
+        written = sorted(self.path.parent.glob("journal-*.jsonl"), reverse=True)
+        # Once more where it was finished meanwhile, and the attempts' files are gone
+        return next((rows for path in (self.path, *written, self.path) if (rows := _read(path)) is not None), [])
 
-    def cut(self, length: int) -> list[Row]:
-        """Keep the first `length` rows, which the checkpoint vouches for, and mend a torn end."""
-        rows = self.rows()[:length]
-        if self.path.exists():
-            write(self.path, "".join(map(_line, rows)).encode())
+    def begin(self, kept: int, length: int) -> list[Row]:
+        """Begin with the first `length` rows of the attempt `kept`, which its checkpoint vouches for.
+
+        Raises ValueError where that has fewer.
+        """
+        of = _read(self._of(kept))
+        rows = (self.rows() if of is None else of)[:length]
+        if len(rows) < length:
+            raise ValueError(
+                f"expected {length} rows in the journal of {self.path.parent.name}, got {len(rows)}: somebody has "
+                "removed or cut it; begin the run anew with --again"
+            )
+        write(self._own, "".join(map(_line, rows)).encode())
         return rows
 
     def add(self, new: Row) -> None:
-        _append(self.path, new)
+        _append(self._own, new)
+
+    def end(self) -> None:
+        """The run is finished: whichever attempt says so, these are the same bytes."""
+        write(self.path, self._own.read_bytes())
+
+    def clear(self) -> None:
+        """Forget what this attempt and older ones have written; a newer one may be at work."""
+        for path in self.path.parent.glob("journal-*.jsonl"):
+            if int(path.stem[-4:]) <= self._attempt:
+                path.unlink(missing_ok=True)
 
     def note(self, **event: Any) -> None:
         """What happened in this attempt, beside the journal."""
         _append(self.attempts, event)
 
     def notes(self) -> list[Row]:
-        return _read(self.attempts)
+        return _read(self.attempts) or []
 
     def seconds(self) -> float:
         """Spent on the experiences, each counted once: the last time that it was learned."""
         spent = {n["experience"]: n["seconds"] for n in self.notes() if n.get("event") == "milestone"}
         return sum(spent.values())
+
+    def _of(self, attempt: int) -> Path:
+        return self.path.with_name(f"journal-{attempt:04d}.jsonl")
 
 
 def matrix(rows: Sequence[Row]) -> list[list[float]]:
@@ -93,11 +121,14 @@ def _append(path: Path, new: Row) -> None:
         os.fsync(file.fileno())
 
 
-def _read(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
+def _read(path: Path) -> list[Row] | None:
+    """None where there is no such file."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return None
     rows = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last line break was torn off
+    for line in lines[:-1]:  # what follows the last line break was torn off
         try:
             rows.append(json.loads(line))
         except ValueError:

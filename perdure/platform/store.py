@@ -4,12 +4,15 @@ import hashlib
 import io
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 KEPT = 2  # the newest may be the one that was being written when the machine died
+DIGEST = 64  # bytes of a SHA-256 in hexadecimal
 log = logging.getLogger(__name__)
 
 
@@ -21,22 +24,30 @@ class Store:
     """Checkpoints of one run, in one folder that every machine sees.
 
     A file is the SHA-256 of its content, a line break, and what `torch.save` wrote; it appears under its
-    name at once or never. Two attempts never share a file: an attempt's number is part of every name.
+    name at once or never. Two attempts never share a file: an attempt's number is part of every name. So one
+    that sleeps between asking whether it may write and writing harms nobody, however long it sleeps.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def claim(self) -> int:
-        """The number of a new attempt; from now on no older attempt can save."""
+        """The number of a new attempt; from now on no older attempt can save.
+
+        What older ones were killed over is removed: a checkpoint that is half there only takes room.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         attempt = self.newest() + 1
         while True:
             try:
                 os.close(os.open(self.folder / f"attempt-{attempt:04d}", os.O_CREAT | os.O_EXCL))
-                return attempt
+                break
             except FileExistsError:
                 attempt += 1
+        for torn in self.folder.glob(".checkpoint-*.pt.*.part"):
+            if int(torn.name.split(".pt.")[0][-4:]) < attempt:
+                torn.unlink(missing_ok=True)
+        return attempt
 
     def newest(self) -> int:
         return max((int(p.name[8:]) for p in self.folder.glob("attempt-*")), default=0)
@@ -52,27 +63,30 @@ class Store:
 
         place: orders checkpoints; by default their experience and step.
         """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        content = buffer.getbuffer()
         first, then = place or (checkpoint["experience"], checkpoint.get("step", 0))
         self.guard(attempt)
-        write(
-            self.folder / f"checkpoint-{first:05d}-{then:09d}-{attempt:04d}.pt",
-            hashlib.sha256(content).hexdigest().encode(),
-            content,
-        )
+        path = self.folder / f"checkpoint-{first:05d}-{then:09d}-{attempt:04d}.pt"
+        whole(path, partial(_digested, checkpoint), lambda: self.guard(attempt))
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint that is whole, if there is one."""
+        return self.loaded()[0]
+
+    def loaded(self) -> tuple[dict[str, Any] | None, int]:
+        """The newest checkpoint that is whole, and the attempt that has written it; None and 0 where there is none."""
         for path in self._files():
-            digest, _, content = path.read_bytes().partition(b"\n")
-            if hashlib.sha256(content).hexdigest().encode() == digest:
-                return torch.load(io.BytesIO(content), weights_only=True)
+            kept = memoryview(path.read_bytes())
+            content = kept[DIGEST + 1 :]
+            if hashlib.sha256(content).hexdigest().encode() == kept[:DIGEST]:
+                return torch.load(io.BytesIO(content), weights_only=True), int(path.stem[-4:])
             log.warning("checkpoint %s is corrupt; going on from the one before it", path)
-        return None
+        return None, 0
+
+    def place(self) -> str:
+        """How far the run has come, in an order of texts; empty where nothing is kept."""
+        return max((path.name[:26] for path in self._files()), default="")
 
     def clear(self) -> None:
         """Forget all checkpoints."""
@@ -84,16 +98,43 @@ class Store:
         return sorted(self.folder.glob("checkpoint-*.pt"), reverse=True)
 
 
-def write(path: Path, *parts: bytes | memoryview) -> None:
-    """The parts as lines of a file that is there whole or not at all, even where the machine dies."""
+def write(path: Path, content: bytes) -> None:
+    """A file that is there whole or not at all, even where the machine dies."""
+    whole(path, lambda file: file.write(content))
+
+
+def whole(path: Path, fill: Callable[[IO[bytes]], object], allowed: Callable[[], object] = lambda: None) -> None:
+    """What `fill` writes, as a file that is there whole or not at all. allowed: asked last, raises where it is not."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            for n, content in enumerate(parts):
-                file.write(b"\n" if n else b"")
-                file.write(content)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
+        allowed()
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _digested(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    """Written and digested as it is serialised: no second copy of it is ever in memory."""
+    digest = hashlib.sha256()
+    file.write(b" " * DIGEST + b"\n")
+    torch.save(checkpoint, _Both(file, digest.update))
+    file.seek(0)
+    file.write(digest.hexdigest().encode())
+
+
+class _Both(io.RawIOBase):
+    """A file whose every part is told to somebody else too."""
+
+    def __init__(self, file: IO[bytes], tell: Callable[[bytes], object]):
+        self._file, self._tell = file, tell
+
+    def write(self, content: Any) -> int:
+        self._tell(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()

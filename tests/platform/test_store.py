@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 
@@ -87,17 +85,106 @@ class Evil:
         return (setattr, (Evil, "ran", True))
 
 
+def test_what_an_attempt_was_killed_over_is_removed(store):
+    old = store.claim()
+    store.save(checkpoint(1), old)
+    torn = store.folder / f".checkpoint-00002-000000000-{old:04d}.pt.4711.part"
+    newer = store.folder / f".checkpoint-00002-000000000-{old + 2:04d}.pt.4711.part"
+    torn.write_bytes(b"half")
+    newer.write_bytes(b"half")
+    store.claim()
+    assert not torn.exists() and newer.exists()
+    assert same(store.load(), checkpoint(1))
+
+
+def test_an_attempt_that_is_taken_over_while_it_writes_keeps_nothing(store, monkeypatch):
+    old = store.claim()
+    store.save(checkpoint(1), old)
+    monkeypatch.setattr("os.fsync", lambda file: store.claim())
+    with pytest.raises(Fenced):
+        store.save(checkpoint(2), old)
+    assert same(store.load(), checkpoint(1))
+    assert not list(store.folder.glob(".*"))
+
+
+def test_a_checkpoint_is_never_in_memory_a_second_time(store):
+    """It is digested and written as it is serialised, a tensor at a time."""
+    import tracemalloc
+
+    attempt, large = store.claim(), {f"w{n}": torch.zeros(1 << 20) for n in range(16)}  # 16 of 4 MB
+    tracemalloc.start()
+    store.save({"experience": 0} | large, attempt)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6
+    assert same(store.load(), {"experience": 0} | large)
+
+
+def test_places_are_in_the_order_in_which_they_are_come_to(store):
+    attempt, places = store.claim(), [store.place()]
+    for kept in (checkpoint(0, 5), checkpoint(0, 10), checkpoint(1), checkpoint(1, 3)):
+        store.save(kept, attempt)
+        places.append(store.place())
+    assert places == sorted(set(places)) and places[0] == ""
+    store.save(checkpoint(1, 3), store.claim())
+    assert store.place() == places[-1]
+
+
+ROWS = [{"experience": n} for n in range(3)]
+
+
+def written(folder, attempt: int, kept: int = 0, length: int = 0) -> Journal:
+    journal = Journal(folder, attempt)
+    journal.begin(kept, length)
+    for row in ROWS[length:]:
+        journal.add(row)
+    return journal
+
+
 def test_a_torn_line_is_left_out_and_mended(tmp_path):
-    journal = Journal(tmp_path)
-    for n in range(3):
-        journal.add({"experience": n})
-    whole = journal.path.read_bytes()
-    journal.path.write_bytes(whole + b'{"experience": 3, "acc')
-    assert journal.rows() == [{"experience": n} for n in range(3)]
-    assert journal.cut(2) == [{"experience": 0}, {"experience": 1}]
-    assert [json.loads(line) for line in journal.path.read_text().splitlines()] == journal.rows()
-    journal.add({"experience": 2})
-    assert journal.path.read_bytes() == whole
+    written(tmp_path, 1)
+    own = tmp_path / "journal-0001.jsonl"
+    whole = own.read_bytes()
+    own.write_bytes(whole + b'{"experience": 3, "acc')
+    assert Journal(tmp_path).rows() == ROWS
+    journal = Journal(tmp_path, 2)
+    assert journal.begin(1, 2) == journal.rows() == ROWS[:2]
+    journal.add(ROWS[2])
+    journal.end()
+    journal.clear()
+    assert journal.path.read_bytes() == whole and journal.rows() == ROWS
+    assert [p.name for p in tmp_path.iterdir()] == ["journal.jsonl"]
+
+
+def test_an_attempt_that_wakes_up_writes_into_no_journal_but_its_own(tmp_path):
+    """Before its first row, in its midst, and after the other's end."""
+    waking, winner = Journal(tmp_path, 1), Journal(tmp_path, 2)
+    winner.begin(0, 0)
+    winner.add(ROWS[0])
+    waking.begin(0, 0)
+    assert winner.rows() == ROWS[:1]
+    waking.add({"experience": "another"})
+    winner.add(ROWS[1])
+    winner.add(ROWS[2])
+    assert winner.rows() == ROWS
+    winner.end()
+    winner.clear()
+    waking.add({"experience": "another"})
+    assert Journal(tmp_path).rows() == ROWS
+
+
+def test_an_attempt_that_ends_late_removes_no_newer_journal(tmp_path):
+    late, newer = written(tmp_path, 1), written(tmp_path, 2, kept=1, length=2)
+    late.end()
+    late.clear()
+    newer.end()
+    assert newer.rows() == ROWS
+
+
+def test_rows_that_a_checkpoint_vouches_for_and_the_journal_lacks_are_missed(tmp_path):
+    written(tmp_path, 1)
+    with pytest.raises(ValueError, match=r"expected 4 rows in the journal of .*, got 3: somebody has removed or cut it"):
+        Journal(tmp_path, 2).begin(1, 4)
 
 
 def test_seconds_count_an_experience_once(tmp_path):
