@@ -3,6 +3,7 @@
 import logging
 import os
 from math import floor
+from typing import Any
 
 from .secrets import masked
 from .storage import JOB
@@ -40,6 +41,7 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     else:
         # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
         ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet)
+    _hush()
     return True
 
 
@@ -51,17 +53,46 @@ def disconnect() -> None:
 
 def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:
     """How many runs the cluster can make at once. Raises TooFew where that is none, or less than `wanted`."""
-    import ray
-
-    has = ray.cluster_resources()
-    cpus, gpus = has.get("CPU", 0.0), has.get("GPU", 0.0)
-    room = floor(cpus / threads)
-    if gpus_per_run:
-        whole = gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)  # a run straddles no two GPUs
-        room = min(room, floor(gpus / whole + 1e-9))
-    need = f"{wanted or 1} at once of {threads} CPU and {gpus_per_run:g} GPU each"
-    if room < (wanted or 1):
+    has = room(threads, gpus_per_run)
+    if has < (wanted or 1):
+        cpus, gpus = (sum(node.get(k, 0.0) for node in _machines()) for k in ("CPU", "GPU"))
+        need = f"{wanted or 1} at once of {threads} CPU and {gpus_per_run:g} GPU each"
         raise TooFew(
             f"asked for {need}, but the cluster has {cpus:g} CPU and {gpus:g} GPU; ask for fewer or join another"
         )
-    return wanted or room
+    return wanted or has
+
+
+def room(threads: int, gpus_per_run: float) -> int:
+    """How many runs the machines that are alive can make at once, none of which straddles two."""
+    return sum(_on(node, threads, gpus_per_run) for node in _machines())
+
+
+def where_there_is(cpus: int) -> Any:
+    """Ray's word for a machine that runs of so many CPUs may be on: not one that is kept free of work."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    fit = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= cpus]
+    return NodeAffinitySchedulingStrategy(fit[-1], soft=True) if fit else "DEFAULT"
+
+
+def _machines() -> list[dict[str, float]]:
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _on(node: dict[str, float], threads: int, gpus_per_run: float) -> int:
+    fit = floor(node.get("CPU", 0.0) / threads)
+    if gpus_per_run:
+        whole = gpus_per_run if gpus_per_run >= 1 else 1 / floor(1 / gpus_per_run)  # nor two GPUs
+        fit = min(fit, floor(node.get("GPU", 0.0) / whole + 1e-9))
+    return fit
+
+
+def _hush() -> None:
+    """Ray prints what becomes of its machines to standard output, whatever it is told of logs. A fleet tells it."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda data, ignore_prefix: None

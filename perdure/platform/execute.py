@@ -116,11 +116,13 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
             if step.row is not None:
                 store.guard(attempt)
                 journal.add(step.row)
-                journal.note(attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds)
+                journal.note(
+                    attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds
+                )
                 count += 1
                 _keep(folder / PICTURES, step.figures)
             saving.give(step.checkpoint | about, attempt, step.place)
-            if step.row is not None:  # now and not once it is saved: where that fails, it is told again, and is the same
+            if step.row is not None:  # now, and not once it is saved: where that fails, the same is told again
                 yield Reached(run.id, step.row, step.seconds)
     store.guard(attempt)
     journal.end()

@@ -1,8 +1,6 @@
 """A fleet of warm Ray actors: a run goes to a free one, and to another where that one dies or hangs."""
 
-import os
-import signal
-import socket
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -10,25 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..streams.dataset import Dataset
 from . import cluster
+from .crew import Crew, Slot, ask, got, is_ready, last_line
 from .events import Event, Failed, Finished, Lost
 from .executor import Data
 from .kinds import AnyRun
 from .site import Site
-from .worker import Worker, packed
+from .store import Store
+from .worker import UNSHARED, packed
 
-
-@dataclass
-class _Slot:
-    """An actor, and the run that it has in hand."""
-
-    actor: Any
-    where: tuple[str, int] | None = None
-    whereabouts: Any = None
-    run: AnyRun | None = None
-    events: Any = None  # the stream of the run's events
-    heard: float = 0.0  # when the run last gave a sign of life
-    ping: Any = None
+NODE = "node has died"  # what Ray says of an actor whose machine it has lost
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -37,7 +28,11 @@ class Fleet:
 
     slots: as many as the cluster has CPUs (and GPUs) for by default. gpus_per_run: a fraction lets runs
     share one. silence: seconds without a step after which a run is taken from its actor. retries: how
-    often a run may lose its actor. The home folder must be one that every node sees.
+    often a run may lose its actor at one place; where it has come further in between, it counts anew.
+    spare_after: seconds of work after which one more actor is held warm, for the first that dies; none where
+    runs need GPUs. The home folder must be one that every node sees.
+
+    It shrinks where the cluster loses a machine, and grows where one joins while runs wait.
 
     Raises TooFew where the cluster has less than is asked for.
     """
@@ -49,161 +44,141 @@ class Fleet:
     silence: float = 300.0
     retries: int = 3
     data: Data | None = None
-    _slots: list[_Slot] = field(default_factory=list, init=False)
+    spare_after: float = 10.0
     _held: dict[str, Any] = field(default_factory=dict, init=False)  # data sets in the object store
-    _cpus: int = field(default=0, init=False)
+    _losses: Counter[str] = field(default_factory=Counter, init=False)  # of a run, since it last came further
+    _places: dict[str, str] = field(default_factory=dict, init=False)  # where it was when it lost its actor
 
     def __post_init__(self):
         self._ours = cluster.connect(self.address)
         self._data = self.data or Data(self.site)
+        self._crew = Crew(self.site, self.slots, self.gpus_per_run)
 
     def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
-        waiting, losses = deque(runs), Counter()
+        waiting, crew = deque(runs), self._crew
         if not runs:
             return
-        self._man(max(r.threads for r in runs), len(runs))
+        crew.man(max(r.threads for r in runs), len(runs))
+        self._losses.clear()
+        begun = looked = manned = time.monotonic()
         try:
-            while waiting or any(slot.run for slot in self._slots):
-                for slot in [s for s in self._slots if s.run is None][: len(waiting)]:
+            while waiting or any(slot.run for slot in crew.slots):
+                for slot in [s for s in crew.slots if s.free][: len(waiting)]:
                     yield from self._give(slot, waiting.popleft())
-                for slot, event in self._listen():
-                    if isinstance(event, Lost):
-                        run, slot.run = slot.run, None
-                        assert run
-                        self._replace(slot)
-                        losses[run.id] += 1
-                        if losses[run.id] > self.retries:
-                            event = Failed(run.id, "lost", f"lost its actor {losses[run.id]} times: {event.reason}")
-                        else:
-                            waiting.appendleft(run)
-                    yield event
+                for slot, event in self._listen(bool(waiting)):
+                    yield self._again(slot, event, waiting) if isinstance(event, Lost) else event
+                now = time.monotonic()
+                if any(slot.where for slot in crew.slots):
+                    manned = now
+                elif crew.stillborn > self.retries or now - manned > self.silence:
+                    yield from self._given_up(waiting, now - manned)
+                if now - looked > 1.0:
+                    looked = now
+                    crew.fit(len(waiting), now - begun > self.spare_after)
         finally:
-            if any(slot.run for slot in self._slots):  # whoever stopped listening wants no more work done
-                self._dismiss()
+            if any(slot.run for slot in crew.slots):  # whoever stopped listening wants no more work done
+                crew.dismiss()
 
     def close(self) -> None:
-        self._dismiss()
+        self._crew.dismiss()
         self._held.clear()
         if self._ours:
             cluster.disconnect()
 
-    def _man(self, threads: int, wanted: int) -> None:
-        """Have an actor for every run that can be made at once."""
-        room = cluster.slots(self.slots, threads, self.gpus_per_run)
-        if threads != self._cpus:
-            self._dismiss()
-            self._cpus = threads
-        while len(self._slots) < min(room, wanted):
-            self._slots.append(_Slot(None))
-            self._start(self._slots[-1])
+    def _again(self, slot: Slot, lost: Lost, waiting: deque[AnyRun]) -> Event:
+        """Another actor for the slot, and the run, before all others, for the first that is free; or an end to it."""
+        run, slot.run = slot.run, None
+        assert run
+        self._crew.replace(slot)
+        place = Store(self.site.folder(run)).place()
+        if place > self._places.get(run.id, ""):
+            self._losses[run.id] = 0
+        self._places[run.id] = place
+        self._losses[run.id] += 1
+        if self._losses[run.id] > self.retries:
+            count = self._losses[run.id]
+            return Failed(run.id, "lost", f"lost its actor {count} times at one place, the last time: {lost.reason}")
+        waiting.appendleft(run)
+        return lost
 
-    def _dismiss(self) -> None:
-        import ray
+    def _given_up(self, waiting: deque[AnyRun], seconds: float) -> Iterator[Event]:
+        """There is nobody, and nobody comes."""
+        why = f"no actor for {seconds:.0f} s: no machine of the cluster has {self._crew.needs()} to give"
+        if self._crew.stillborn > self.retries:
+            why = f"{self._crew.stillborn} actors in a row did not start: {self._crew.grief}"
+        while waiting:
+            yield Failed(waiting.popleft().id, "lost", why)
 
-        for slot in self._slots:
-            ray.kill(slot.actor)
-        self._slots = []
-
-    def _start(self, slot: _Slot) -> None:
-        import ray
-
-        remote: Any = ray.remote
-        needs = {"num_cpus": self._cpus, "num_gpus": self.gpus_per_run, "max_restarts": 0}
-        slot.actor = remote(concurrency_groups={"pulse": 1}, **needs)(Worker).remote(self.site)
-        slot.whereabouts, slot.where = slot.actor.whereabouts.options(concurrency_group="pulse").remote(), None
-        slot.run = slot.events = slot.ping = None
-
-    def _replace(self, slot: _Slot) -> None:
-        self._kill(slot)
-        self._start(slot)
-
-    def _kill(self, slot: _Slot) -> None:
-        """End an actor that is dead or hangs, whatever it does."""
-        import ray
-
-        ray.kill(slot.actor)
-        host, pid = slot.where or (None, 0)
-        if host == socket.gethostname():  # Ray asks a process to go; a stopped one does not hear it
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _give(self, slot: _Slot, run: AnyRun) -> Iterator[Event]:
-        source = run.source()
+    def _give(self, slot: Slot, run: AnyRun) -> Iterator[Event]:
         try:
             dataset = self._data.of(run)
         except (ValueError, FileNotFoundError) as e:
             yield Failed(run.id, "user", str(e))
             return
-        key = repr(source)
+        key = repr(run.source())
         if key not in self._held:
-            import ray
-
-            self._held[key] = ray.put(packed(dataset) if dataset else None)
+            self._held[key] = self._put(key, dataset)
         slot.run, slot.heard, slot.ping = run, time.monotonic(), None
         slot.events = slot.actor.make.options(num_returns="streaming").remote(run, key, self._held[key])
 
-    def _listen(self) -> Iterator[tuple[_Slot, Event]]:
-        """What the busy actors have to tell, after waiting a moment for it."""
+    def _put(self, key: str, dataset: Dataset | None) -> Any:
+        """A data set as every actor of a machine reads it, once; or word that each is to load its own."""
+        import ray
+        from ray.exceptions import ObjectStoreFullError, OutOfDiskError
+
+        try:
+            return ray.put(packed(dataset) if dataset else None)
+        except (ObjectStoreFullError, OutOfDiskError):
+            log.warning("Ray's object store has no room for %s: every actor loads it from its source", key)
+            return UNSHARED
+
+    def _listen(self, waiting: bool) -> Iterator[tuple[Slot, Event]]:
+        """What the busy actors have to tell, after waiting a moment for it, or for another to be up."""
         import ray
 
-        busy = [slot for slot in self._slots if slot.run]
-        if not busy:
-            return
-        patience = min(1.0, self.silence / 4)
+        busy = [slot for slot in self._crew.slots if slot.run]
         streams: list[Any] = [slot.events for slot in busy]
-        ready, _ = ray.wait(streams, timeout=patience, fetch_local=False)
+        patience, starting = min(1.0, self.silence / 4), self._crew.starting()
+        asked = streams + (starting if waiting else [])
+        if not asked:
+            time.sleep(patience)  # a machine may join
+        ready = ray.wait(asked, timeout=patience, fetch_local=False)[0] if asked else []
+        self._crew.welcome([ref for ref in starting if is_ready(ref)])
         for slot in busy:
             event = self._next(slot) if slot.events in ready else self._checked(slot)
             if event is not None:
                 yield slot, event
 
-    def _next(self, slot: _Slot) -> Event | None:
+    def _next(self, slot: Slot) -> Event | None:
         from ray.exceptions import RayActorError, RayError
 
         assert slot.run
         try:
-            event = _got(next(slot.events))
+            event = got(next(slot.events))
         except StopIteration:
             return None
         except RayActorError as e:
-            return Lost(slot.run.id, f"its actor died ({type(e).__name__})")
+            return Lost(slot.run.id, f"its {'machine' if NODE in str(e) else 'actor'} died")
         except RayError as e:
             failed, slot.run = slot.run.id, None
-            return Failed(failed, "error", str(e))
+            return Failed(failed, "error", last_line(e))
         slot.heard = time.monotonic()
         if isinstance(event, Finished | Failed):
             slot.run = None
         return event
 
-    def _checked(self, slot: _Slot) -> Lost | None:
+    def _checked(self, slot: Slot) -> Lost | None:
         """Ask a silent actor for its last step; Lost where that is too long ago."""
         from ray.exceptions import RayError
 
         assert slot.run
         now = time.monotonic()
-        if slot.ping is not None and _is_ready(slot.ping):
+        if slot.ping is not None and is_ready(slot.ping):
             with suppress(RayError):  # it is dead: the stream of events says so itself
-                slot.heard = max(slot.heard, now - _got(slot.ping))
+                slot.heard = max(slot.heard, now - got(slot.ping))
             slot.ping = None
-        if slot.where is None and _is_ready(slot.whereabouts):
-            try:
-                slot.where = _got(slot.whereabouts)
-            except RayError as e:
-                return Lost(slot.run.id, f"its actor did not start ({e})")
         if now - slot.heard > self.silence:
             return Lost(slot.run.id, f"no step for {self.silence:g} s")
         if slot.ping is None and now - slot.heard > self.silence / 4:
-            slot.ping = slot.actor.silence.options(concurrency_group="pulse").remote()
+            slot.ping = ask(slot.actor.silence)
         return None
-
-
-def _is_ready(ref: Any) -> bool:
-    import ray
-
-    return bool(ray.wait([ref], timeout=0)[0])
-
-
-def _got(ref: Any) -> Any:
-    import ray
-
-    return ray.get(ref)

@@ -2,7 +2,7 @@
 
 journal.jsonl holds only what the run determines, so that a killed and resumed run writes the same bytes. It is
 there once the run is finished; until then every attempt writes to a file of its own, journal-0001.jsonl, which begins
-with the rows that its checkpoint vouches for. So an attempt that wakes up late adds nothing to what another has written.
+with the rows that its checkpoint vouches for. So an attempt that wakes up late adds nothing to another's.
 attempts.jsonl holds what is no part of the run: who ran when, and how long it took.
 """
 

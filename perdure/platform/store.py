@@ -98,7 +98,7 @@ class Store:
         return sorted(self.folder.glob("checkpoint-*.pt"), reverse=True)
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | memoryview) -> None:
     """A file that is there whole or not at all, even where the machine dies."""
     whole(path, lambda file: file.write(content))
 
@@ -121,7 +121,8 @@ def _digested(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
     """Written and digested as it is serialised: no second copy of it is ever in memory."""
     digest = hashlib.sha256()
     file.write(b" " * DIGEST + b"\n")
-    torch.save(checkpoint, _Both(file, digest.update))
+    both: Any = _Both(file, digest.update)
+    torch.save(checkpoint, both)
     file.seek(0)
     file.write(digest.hexdigest().encode())
 

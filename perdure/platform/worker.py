@@ -5,11 +5,21 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 from .site import Site
 
 Packed = dict[str, Any]  # a Dataset as numpy arrays and names, for the object store; of mapped samples, where they lie
+UNSHARED = "unshared"  # in place of it: the object store has no room
+
+
+def machine() -> str:
+    """Names this machine, or container, among all; host names may be the same on many."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return socket.gethostname()
 
 
 def packed(dataset) -> Packed:
@@ -48,26 +58,31 @@ class Worker:
         self._datasets: dict[str, Any] = {}
 
     def whereabouts(self) -> tuple[str, int]:
-        return socket.gethostname(), os.getpid()
+        return machine(), os.getpid()
 
     def silence(self) -> float:
         """Seconds since the run in hand took its last step."""
         return time.monotonic() - self._heard
 
-    def make(self, run, source: str, arrays: Packed | None) -> Iterator:
+    def make(self, run, source: str, arrays: Packed | str | None) -> Iterator:
         """The events of one attempt at `run`."""
         from .events import Failed
 
         self._alive()
         if source not in self._datasets:
             try:
-                self._datasets = {source: unpacked(arrays, lambda: self._loaded(run)) if arrays else None}
+                self._datasets = {source: self._dataset(run, arrays)}
             except (ValueError, FileNotFoundError) as e:
                 yield Failed(run.id, "user", f"on {socket.gethostname()}: {e}")
                 return
         for event in self._execute(run, self._site, self._datasets[source], self._alive):
             self._alive()
             yield event
+
+    def _dataset(self, run, arrays: Packed | str | None):
+        if arrays == UNSHARED:
+            return self._loaded(run)
+        return unpacked(arrays, lambda: self._loaded(run)) if isinstance(arrays, dict) else None
 
     def _loaded(self, run):
         """The data of a run, from this machine's own files: minutes of work, and no hang."""

@@ -124,7 +124,8 @@ def test_more_than_the_cluster_has_is_refused_at_once(tmp_path, asked, said):
     ],
 )
 def test_slots_are_whole_shares(monkeypatch, cpus, gpus, threads, share, room):
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": float(cpus), "GPU": float(gpus)})
+    machine = {"Alive": True, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}}
+    monkeypatch.setattr("ray.nodes", lambda: [machine, machine | {"Alive": False}])
     assert cluster.slots(None, threads, share) == room
 
 

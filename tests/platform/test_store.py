@@ -183,7 +183,7 @@ def test_an_attempt_that_ends_late_removes_no_newer_journal(tmp_path):
 
 def test_rows_that_a_checkpoint_vouches_for_and_the_journal_lacks_are_missed(tmp_path):
     written(tmp_path, 1)
-    with pytest.raises(ValueError, match=r"expected 4 rows in the journal of .*, got 3: somebody has removed or cut it"):
+    with pytest.raises(ValueError, match=r"expected 4 rows in the journal of .*, got 3: somebody has"):
         Journal(tmp_path, 2).begin(1, 4)
 
 
