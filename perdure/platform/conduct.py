@@ -82,10 +82,12 @@ def conduct(
 
 
 def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> Iterator[Event]:
-    todo = [run for run in command.runs if not finished(run, site)]
+    todo = []
     for run in command.runs:
-        if run not in todo:
+        if finished(run, site):
             yield from told(run, site)
+        else:
+            todo.append(run)
     if todo:
         with closing(executor()) as makes:
             yield from makes.map(todo)

@@ -74,6 +74,7 @@ class MLflow:
         if isinstance(event, Reached | Finished | Failed):
             if not isinstance(event, Reached):
                 self._mirror.ends[event.run] = "finished" if isinstance(event, Finished) else "failed"
+            self._mirror.heard.add(event.run)
             self._wake.set()
 
     def end(self, comparison: Told) -> str:
@@ -139,6 +140,7 @@ class _Mirror:
         self.path = _state(command.folder(site.home), uri)
         self.known: dict[str, Any] = {"parent": None, "runs": {}, "ended": False}
         self.ends: dict[str, str] = {}
+        self.heard = {run.id for run in command.runs}  # of whom there may be news
         self._client: Any = None
         with suppress(FileNotFoundError, ValueError):
             self.known = json.loads(self.path.read_text())
@@ -149,7 +151,8 @@ class _Mirror:
     def deliver(self, final: Told | None) -> None:
         self._open()
         for run in self.command.runs:
-            self._run(run)
+            if run.id in self.heard or final is not None:
+                self._news(run)
         if final is not None and not self._told_of(final):
             self._report(final)
             status = "KILLED" if final.stopped else "FAILED" if final.failed else "FINISHED"
@@ -181,6 +184,15 @@ class _Mirror:
             tags = {"perdure.command": self.command.id, "mlflow.source.name": self.command.line or "perdure"}
             self.known["parent"] = self._found_or_made(self.command.title, tags, int(time.time() * 1000))
             self.keep()
+
+    def _news(self, run: AnyRun) -> None:
+        """Of every run that was heard of: all the others need not be looked at each time."""
+        self.heard.discard(run.id)  # first, since more may come meanwhile
+        try:
+            self._run(run)
+        except Exception:
+            self.heard.add(run.id)
+            raise
 
     def _run(self, run: AnyRun) -> None:
         journal = Journal(self.site.folder(run))

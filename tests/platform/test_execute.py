@@ -15,12 +15,17 @@ import torch
 from perdure.platform.events import Failed, Finished, Reached, Started
 from perdure.platform.execute import begin, execute, forget
 from perdure.platform.executor import Data, InProcess
+from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.strategies.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
+
+from . import killed
+
+LONG = replace(killed.RUN, plan=Plan(epochs=6, batch_size=32))
 
 
 def made(run, site):
@@ -165,3 +170,50 @@ def test_notes_tell_who_ran_when(tmp_path):
     notes = [json.loads(line) for line in (site.folder(RUN) / "attempts.jsonl").read_text().splitlines()]
     assert [n["event"] for n in notes] == ["start", *["milestone"] * 5, "end"]
     assert notes[0]["data"] == Data(site).of(RUN).sha256()
+
+
+TWIN = """
+import random, sys, time
+from collections import deque
+from perdure.platform.execute import execute, finished
+from perdure.platform.executor import Data
+from perdure.platform.site import Site
+from tests.platform.test_execute import LONG as RUN
+site, chance, taken = Site(sys.argv[1], every_steps=1), random.Random(int(sys.argv[2])), 0
+dataset = Data(site).of(RUN)
+print("ready", flush=True)
+sys.stdin.readline()
+while not finished(RUN, site):
+    end = deque(execute(RUN, site, dataset), maxlen=1)[0]
+    if type(end).__name__ == "Failed":
+        assert end.kind == "taken", end
+        taken += 1
+        time.sleep(chance.expovariate(3))
+print(taken)
+"""
+
+
+def test_twins_alive_at_once_come_to_one_end(tmp_path):
+    """Two processes want one run, and take it from each other again and again while both write all the time."""
+    whole, site = Site(str(tmp_path / "whole")), Site(str(tmp_path / "twins"))
+    deque(execute(LONG, whole, Data(whole).of(LONG)), maxlen=0)
+    root, pipes = Path(__file__).parents[2], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    twins = [
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", TWIN, site.home, str(n)], cwd=root, **pipes)
+        for n in range(2)
+    ]
+    for twin in twins:
+        assert twin.stdout and twin.stdout.readline() == "ready\n"
+    told = []
+    for twin in twins:
+        assert twin.stdin
+        twin.stdin.write("go\n")
+        twin.stdin.flush()
+    for twin in twins:
+        told.append(twin.communicate(timeout=120)[0])
+        assert twin.returncode == 0
+    assert sum(map(int, told)) >= 2  # each was shut out while it was at work
+    assert same(results(site, LONG), results(whole, LONG))
+    rows = Journal(site.folder(LONG)).rows()
+    assert [row["experience"] for row in rows] == [0, 1, 2, 3, 4]
+    assert not list(site.folder(LONG).glob(".*"))

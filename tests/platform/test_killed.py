@@ -13,7 +13,8 @@ from random import Random
 
 import pytest
 
-from perdure.platform.events import Failed, Finished, Lost, Started
+from perdure.platform import plugins
+from perdure.platform.events import Failed, Finished, Lost, Reached, Started
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.fleet import Fleet
@@ -85,4 +86,63 @@ def test_a_run_that_loses_every_actor_fails(tmp_path):
     with closing(Fleet(Site(str(tmp_path)), slots=1, retries=1)) as fleet:
         events = events_while(fleet, [run], signal.SIGKILL, 2, Random(2))
     assert isinstance(events[-1], Failed) and events[-1].kind == "lost"
-    assert "lost its actor 2 times" in events[-1].message
+    assert "lost its actor 2 times at one place" in events[-1].message
+
+
+HANGING = """
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import perdure
+from perdure.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Hanging(Strategy):
+    mark: str = ""
+
+    def augment(self, learner, batch, state):
+        if learner.rng.key[1] == 2 and not Path(self.mark).exists():
+            Path(self.mark).touch()
+            time.sleep(1e6)
+        return batch
+
+
+perdure.register("hanging", Hanging)
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_step_that_hangs_loses_its_run_to_another(tmp_path):
+    """The process is well and answers; it is the step that does not end."""
+    plugin = tmp_path / "hanging.py"
+    plugin.write_text(HANGING)
+    plugins.load([str(plugin)])
+    site = Site(str(tmp_path), plugins=(str(plugin),))
+    run = replace(RUN, strategy=f"hanging('{tmp_path}/hung') + rehearsal(20)")
+    with closing(Fleet(site, slots=1, silence=3.0)) as fleet:
+        events = list(fleet.map([run]))
+    assert [e.reason for e in events if isinstance(e, Lost)] == ["no step for 3 s"]
+    assert [e.resumed for e in events if isinstance(e, Started)] == [False, True]
+    assert events[-1] == Finished(run.id, False)
+    one = Site(str(tmp_path / "one"))
+    deque(execute(run, one, Data(one).of(run)), maxlen=0)
+    assert same(results(site, run), results(one, run))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_run_that_comes_further_between_its_losses_is_no_poison(tmp_path):
+    """It is struck more often than a fleet bears at one place, and ends."""
+    run = replace(RUN, plan=Plan(epochs=60, batch_size=32))
+    struck, events = set(), []
+    with closing(Fleet(Site(str(tmp_path)), slots=1, retries=1, spare_after=0)) as fleet:
+        for event in fleet.map([run]):
+            events.append(event)
+            if isinstance(event, Started):
+                pid = int(event.where.rpartition(":")[2])
+            if isinstance(event, Reached) and event.seconds and event.row["experience"] not in {4, *struck}:
+                struck.add(event.row["experience"])
+                threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+    assert sum(isinstance(e, Lost) for e in events) >= 3
+    assert events[-1] == Finished(run.id, False)

@@ -19,10 +19,11 @@ from perdure.platform.executor import InProcess
 from perdure.platform.journal import Journal
 from perdure.platform.mlflow_tracker import MLflow
 from perdure.platform.site import Site
+from perdure.platform.tracker import Untracked
 from perdure.strategies.loop import Plan
 
 from ..browser import look
-from ..servers import answers, free_port
+from ..servers import answers, cuttable, free_port
 
 OTHER = "rehearsal(20) + interference"
 COMMAND = replace(Command.grid(["naive", OTHER], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
@@ -186,6 +187,44 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
             assert_mirrors(client, child, Journal(site.folder(run)))
         page, _ = look(f"{uri}/#/experiments/{mine.info.experiment_id}/runs", tmp_path, patience=60_000)
         assert "2 strategies on split(digits)" in page  # the parent, by its name, on MLflow's own page
+
+
+def test_an_outage_that_ends_in_time_is_made_up_for_by_the_command_itself(site, tmp_path):
+    """Most runs are made while the server is away, in no more time than without it; all of them are delivered."""
+    port, started = free_port(), []
+    command = Command.grid(["naive", OTHER], range(4), plan=Plan(1, 64))
+    other = Site(str(tmp_path / "untracked"))
+    conduct(command, other, lambda: InProcess(other), Untracked())  # warm
+    start = time.perf_counter()
+    untracked = Site(str(tmp_path / "again"))
+    conduct(command, untracked, lambda: InProcess(untracked), Untracked())
+    alone = time.perf_counter() - start
+    with server(tmp_path, port), cuttable(port) as line:
+
+        class Outage(InProcess):
+            def map(self, runs):
+                ends = 0
+                for event in super().map(runs):
+                    yield event
+                    ends += isinstance(event, Finished)
+                    if isinstance(event, Finished) and ends == 2:
+                        line.cut()
+                        started.append(time.perf_counter())
+                started.append(time.perf_counter())
+                line.mend()
+
+        uri = f"http://127.0.0.1:{line.port}"
+        assert made(site, uri, command, Outage, patience=120.0).undelivered == ""
+        client, parents, _ = told(uri)
+        assert parents[0].info.status == "FINISHED"
+        found = client.search_runs([parents[0].info.experiment_id], filter_string="tags.`perdure.run` LIKE '%'")
+        by_id = {child.data.tags["perdure.run"]: child for child in found}
+        assert len(found) == len(by_id) == len(command.runs)
+        for run in command.runs:
+            assert by_id[run.id].info.status == "FINISHED"
+            assert_mirrors(client, by_id[run.id], Journal(site.folder(run)))
+    away = started[1] - started[0]  # 6 of the 8 runs
+    assert away < 2 * alone + 1.0, (away, alone)
 
 
 KILLED = """
