@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any
 import torch
 
 KEPT = 2  # the newest may be the one that was being written when the machine died
+TORN = re.compile(r"-(\d{4})\.(?:pt|jsonl)\.\d+\.part$")  # an attempt's file that is not whole yet
 DIGEST = 64  # bytes of a SHA-256 in hexadecimal
 log = logging.getLogger(__name__)
 
@@ -44,8 +46,9 @@ class Store:
                 break
             except FileExistsError:
                 attempt += 1
-        for torn in self.folder.glob(".checkpoint-*.pt.*.part"):
-            if int(torn.name.split(".pt.")[0][-4:]) < attempt:
+        for torn in self.folder.glob(".*.part"):
+            of = TORN.search(torn.name)
+            if of and int(of[1]) < attempt:
                 torn.unlink(missing_ok=True)
         return attempt
 

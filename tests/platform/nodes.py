@@ -91,11 +91,11 @@ class Watched:
         self.process.send_signal(signal.SIGKILL)
         self.ended()
 
-
-def waited(ready, seconds: float = 120.0):
-    """What `ready` says as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (said := ready()):
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.02)
-    return said
+    def waited(self, ready, seconds: float = 120.0):
+        """What `ready` says as soon as it is true, while the process is at work."""
+        end = time.monotonic() + seconds
+        while not (said := ready()):
+            assert self.process.poll() is None, self.told
+            assert time.monotonic() < end, f"not within {seconds} s: {self.told}"
+            time.sleep(0.02)
+        return said

@@ -90,10 +90,12 @@ def test_what_an_attempt_was_killed_over_is_removed(store):
     store.save(checkpoint(1), old)
     torn = store.folder / f".checkpoint-00002-000000000-{old:04d}.pt.4711.part"
     newer = store.folder / f".checkpoint-00002-000000000-{old + 2:04d}.pt.4711.part"
+    torn_journal = store.folder / f".journal-{old:04d}.jsonl.4711.part"
     torn.write_bytes(b"half")
+    torn_journal.write_bytes(b"half")
     newer.write_bytes(b"half")
     store.claim()
-    assert not torn.exists() and newer.exists()
+    assert not torn.exists() and not torn_journal.exists() and newer.exists()
     assert same(store.load(), checkpoint(1))
 
 
