@@ -56,17 +56,13 @@ class Crew:
 
     def fit(self, waiting: int, spare: bool) -> None:
         """As many actors as the cluster has room for now: it may have lost a machine, or got one. And a spare one."""
-        room = min(cluster.room(self._cpus, self.gpus), self.most or 1 << 30)
-        starting = [slot for slot in self.slots if not slot.where]
-        lost = starting[: max(0, len(self.slots) - room)]
-        for slot in lost:
-            self.slots.remove(slot)
-            self._kill(slot)
-        joined = max(0, min(room - len(self.slots), waiting - sum(slot.run is None for slot in self.slots)))
-        self.slots += [self._started() for _ in range(joined)]
-        if lost or joined:
-            why = "the cluster has lost a machine" if lost else "there is room again"
-            log.warning("%s: %d at once from here on", why, len(self.slots))
+        idle = sorted((slot for slot in self.slots if not slot.run), key=lambda slot: slot.where is not None)
+        for slot in idle[: max(0, -self._more())]:
+            self._lose(slot)
+        joined = max(0, min(self._more(), waiting - sum(slot.run is None for slot in self.slots)))
+        if joined:
+            self.slots += [self._started() for _ in range(joined)]
+            log.warning("there is room again: %d at once from here on", len(self.slots))
         if spare and self._spare is None and not self.gpus and self.slots:
             self._spare = self._started(spare=True)
 
@@ -86,10 +82,12 @@ class Crew:
         return [slot.whereabouts for slot in (*self.slots, self._spare) if slot and not slot.where]
 
     def replace(self, slot: Slot) -> None:
-        """End an actor; the spare one takes its place, or a new one."""
+        """End an actor; the spare one takes its place, or a new one, if there is room for it still."""
         self._kill(slot)
         if slot is self._spare:
             self._spare = None
+        elif self._more() < 0:
+            self._lose(slot)
         elif self._spare and self._spare.where:
             self.slots[self.slots.index(slot)], self._spare = self._spare, None
         else:
@@ -105,6 +103,15 @@ class Crew:
 
     def needs(self) -> str:
         return f"{self._cpus} CPU and {self.gpus:g} GPU"
+
+    def _more(self) -> int:
+        """Actors that there is room for beyond those that there are; below zero where a machine is gone."""
+        return min(cluster.room(self._cpus, self.gpus), self.most or 1 << 30) - len(self.slots)
+
+    def _lose(self, slot: Slot) -> None:
+        self.slots.remove(slot)
+        self._kill(slot)
+        log.warning("the cluster has lost a machine: %d at once from here on", len(self.slots))
 
     def _started(self, spare: bool = False) -> Slot:
         """A new actor, up some seconds later. A spare one asks for no CPU: it will have that of one that died."""

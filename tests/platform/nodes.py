@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[2]
-# A machine that stops answering is given up after a second, and no disk has room for what the object store has not
+# A machine that stops answering is given up after seconds, not a minute; no disk has room for what the store has not
 QUICK = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
+    "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 3,
     "local_fs_capacity_threshold": 0.001,
 }
@@ -81,10 +81,13 @@ class Watched:
         for line in stream:
             lines.append(line.rstrip())
 
-    def ended(self, seconds: float = 180) -> int:
+    def ended(self, seconds: float = 400) -> int:
         code = self.process.wait(seconds)
         for reader in self._readers:
             reader.join()
+        assert self.process.stdout and self.process.stderr
+        self.process.stdout.close()
+        self.process.stderr.close()
         return code
 
     def kill(self):

@@ -22,7 +22,7 @@ from perdure.testing.executors import results
 
 from .nodes import Watched, family, machine_of, machines, raylet
 
-PLAN = Plan(epochs=120, batch_size=32)
+PLAN = Plan(epochs=60, batch_size=32)
 COMMAND = Command.grid(["rehearsal(40)", "naive", "lwf"], [0], model="mlp(32, dropout=0.2)", plan=PLAN)
 PERDURE = ["-c", "from perdure.jobs.main import main; main()"]
 SAID = "its machine died; another actor goes on with it"
@@ -45,7 +45,7 @@ def cluster():
 def compare(cluster, home: Path, *more: str) -> Watched:
     words = [*PERDURE, "compare", "rehearsal(40)", "naive", "lwf", "--seeds", "1", "--model", "mlp(32, dropout=0.2)"]
     where = ["--address", cluster.address, "--home", str(home), "--no-tracking", "--json", "--save-every", "0.2"]
-    return Watched(*words, "--epochs", "120", *where, *more)
+    return Watched(*words, "--epochs", "60", *where, *more)
 
 
 def at_work(site: Site, since: float = 0.0) -> int:
