@@ -57,27 +57,28 @@ def test_training_does_not_wait_for_a_save(tmp_path, monkeypatch):
     """It goes on for steps while one is under way, waits before the next, and ends to the same bits."""
     whole, site = Site(str(tmp_path / "whole")), Site(str(tmp_path / "slow"))
     deque(execute(RUN, whole, Data(whole).of(RUN)), maxlen=0)
-    under_way, enough, at_once, steps, plain = [], threading.Event(), [], [], Store.save
+    alone, enough, during, plain = threading.Lock(), threading.Event(), [], Store.save
 
-    def slow(self, *what):
-        under_way.append(True)
-        at_once.append(len(under_way))
-        assert enough.wait(20)
+    def saved(self, *what):
+        assert alone.acquire(blocking=False), "two saves at once"
         enough.clear()
+        during.append(0)
+        enough.wait(2)
         plain(self, *what)
-        under_way.pop()
+        alone.release()
 
     def alive():
-        steps.append(bool(under_way))
-        if sum(steps) % 3 == 2:  # two steps have been taken meanwhile
-            enough.set()
+        if during and alone.locked():
+            during[-1] += 1  # a step while that save is under way
+            if during[-1] == 3:
+                enough.set()
 
-    monkeypatch.setattr(Store, "save", slow)
+    monkeypatch.setattr(Store, "save", saved)
     for event in execute(RUN, site, Data(site).of(RUN), alive):
         if isinstance(event, Reached) and event.row["experience"] == 4:
             enough.set()
     assert event == Finished(RUN.id, False)
-    assert sum(steps) >= 8 and at_once == [1] * 5
+    assert len(during) == 5 and max(during) >= 3
     assert same(results(site, RUN), results(whole, RUN))
 
 
