@@ -112,7 +112,7 @@ class Trial:
 
 def inherit(run: AnyRun, site: Site, donor: Path, count: int) -> None:
     """Begin a run with what another had reached: its weights, state and journal, but settings of its own."""
-    store, journal = Store(site.folder(run)), Journal(site.folder(run))
+    store = Store(site.folder(run))
     if store.load() is not None:
         return  # it has gone on from there before
     newest = max(donor.glob("checkpoint-*.pt"))
@@ -121,15 +121,16 @@ def inherit(run: AnyRun, site: Site, donor: Path, count: int) -> None:
     begin(run, site)
     if "optimizer" in checkpoint:
         checkpoint["optimizer"]["param_groups"] = _own_settings(run, checkpoint["optimizer"]["param_groups"])
+    attempt = store.claim()
     for row in Journal(donor).rows()[:count]:
-        journal.add(row)
+        Journal(store.folder, attempt).add(row)
     first, then = newest.stem.split("-")[1:3]
-    store.save(checkpoint, store.claim(), (int(first), int(then)))
+    store.save(checkpoint, attempt, (int(first), int(then)))
 
 
 def _copy(folder: Path, to: Path) -> None:
     to.mkdir()
-    for path in (*folder.glob("checkpoint-*.pt"), folder / "journal.jsonl"):
+    for path in (*folder.glob("checkpoint-*.pt"), *folder.glob("journal*.jsonl")):
         shutil.copy(path, to / path.name)
 
 
