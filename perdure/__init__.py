@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .platform.api import compare, meta, resume
+    from .platform.follow import follow
     from .platform.search_api import tune
     from .strategies.attacks.evaluate import attack
     from .strategies.names import register
 
-__all__ = ["__version__", "attack", "compare", "meta", "register", "resume", "tune"]
+__all__ = ["__version__", "attack", "compare", "follow", "meta", "register", "resume", "tune"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "attack": ".strategies.attacks.evaluate",
     "compare": ".platform.api",
+    "follow": ".platform.follow",
     "meta": ".platform.api",
     "register": ".strategies.names",
     "resume": ".platform.api",

@@ -1,5 +1,6 @@
 """The command `perdure`: reads text into arguments, and shows what came out."""
 
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -47,6 +48,21 @@ Examples:
     perdure run "rehearsal(200) + adversarial(pgd(steps=7))" --attack "pgd(eps=0.1)" --attack fgsm
 
     perdure run "rehearsal(2000)" --on "split(fashion_mnist)" --model resnet18 --batch-size 256 --workers 4
+"""
+FOLLOW = """Learn what arrives, for as long as it does, and keep a model current.
+
+Each arrival is one experience: a file .npz, .csv or .parquet, or a folder of class folders of pictures. After it the
+model is judged on everything held out so far, kept, and registered as a new version. Typed again, it goes on.
+
+Examples:
+
+    perdure follow inbox --state kinds --classes 10
+
+    perdure follow inbox --strategy "rehearsal(1000) + ewc(10)" --state kinds --register kinds --tolerance 0.02
+
+    perdure follow "folder('inbox', label='kind', size=32)" --state kinds --classes cat,dog,fox --model convnet
+
+    perdure follow readings --plugin sensors.py --state kinds --idle 60
 """
 GENERATE = """Fit a generator to a data set, judge what it draws, and show it.
 
@@ -279,6 +295,47 @@ def tune(
         del arguments[name]
     arguments |= {"objective": objective or (), "plugins": tuple(plugin or ())}
     _searched(arguments, json)
+
+
+@app.command(cls=Recipe, help=FOLLOW)
+def follow(
+    source: o.Source,
+    state: o.Kept,
+    strategy: Annotated[str, Option(help="As 'rehearsal(500) + ewc(100)'.", rich_help_panel=o.WHAT)] = "rehearsal(500)",
+    classes: o.Room = "10",
+    model: o.Model = "mlp(64, 64)",
+    optimizer: o.Optimizer = "adam",
+    epochs: o.Epochs = 20,
+    steps: o.Steps = None,
+    batch_size: o.BatchSize = 32,
+    hold_out: o.HoldOut = 0.2,
+    seed: o.Seed = 0,
+    threads: o.Threads = 1,
+    device: o.Device = "cpu",
+    register: o.Register = None,
+    alias: o.Alias = "champion",
+    tolerance: o.Tolerance = 0.02,
+    arrivals: o.Arrivals = None,
+    idle: o.Idle = None,
+    ahead: o.Ahead = 2,
+    here: o.Here = False,
+    address: o.Address = None,
+    plugin: o.Plugins = None,
+    save_every: o.SaveEvery = 60.0,
+    tracking: o.Tracking = True,
+    tracking_uri: o.TrackingUri = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    arguments = {k: v for k, v in locals().items() if k not in ("recipe", "json", "plugin")}
+    from ..platform.follow import follow as followed
+    from . import show, watch
+
+    _cautioning()
+    shown = watch.following(_console(stderr=True))
+    made = _refusing(lambda: followed(**arguments, plugins=tuple(plugin or ()), hear=shown))
+    print(show.followed_json(made)) if json else show.followed(made, shlex.join(["perdure", *sys.argv[1:]]), _console())
+    sys.exit(130 if made.stopped else 0)
 
 
 @app.command(cls=Recipe, help=GENERATE)

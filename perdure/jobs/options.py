@@ -7,6 +7,7 @@ from typer import Argument, BadParameter, Context, Option
 DEMO = ["naive", "ewc", "rehearsal(200)", "rehearsal(200) + ewc(1)", "joint"]
 WHAT, WHERE, SHOWN = "What is learned", "Where and by whom", "What is shown"
 HOW = "How it is searched"
+SERVED = "What is served"
 
 
 def seeds(text: str) -> list[int]:
@@ -135,6 +136,19 @@ Fresh = Annotated[int, Option(help="Seeds to test them from; 0 tests none.", min
 SpaceModel = Annotated[
     str | None,
     Option("--model", help="As 'mlp(choice(64, 256))'.", show_default="as run or meta", rich_help_panel=WHAT),
+]
+
+Source = Annotated[str, Argument(metavar="DIR", help="A folder that receives files, or the name of another source.")]
+Kept = Annotated[str, Option("--state", help="Folder of all that is kept; to go on, the same.", rich_help_panel=WHERE)]
+Room = Annotated[str, Option(help="Room for so many, as 10; or their names, as cat,dog.", rich_help_panel=WHAT)]
+HoldOut = Annotated[float, Option(help="Share of each class that is kept to judge by.", rich_help_panel=WHAT)]
+Arrivals = Annotated[int | None, Option(help="Stop once so many are learned in all.", min=1, rich_help_panel=WHERE)]
+Idle = Annotated[float | None, Option(help="Stop after so many seconds without one.", rich_help_panel=WHERE)]
+Ahead = Annotated[int, Option(help="Arrivals read ahead of the learner.", min=1, rich_help_panel=WHERE)]
+Register = Annotated[str | None, Option(help="Name in MLflow's model registry.", rich_help_panel=SERVED)]
+Alias = Annotated[str, Option(help="Moves to the newest version if the rule holds.", rich_help_panel=SERVED)]
+Tolerance = Annotated[
+    float, Option(help="That a class's accuracy may fall for the alias to move.", rich_help_panel=SERVED)
 ]
 
 Home = Annotated[

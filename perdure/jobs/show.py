@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..platform.adapt import Answers
     from ..platform.assault import Damage
+    from ..platform.follow import Followed
     from ..platform.generate import Generated
     from ..platform.meta_results import MetaComparison
     from ..platform.results import Comparison, Outcome
@@ -243,6 +244,27 @@ def answers_json(made: "Answers") -> str:
         for name, said, row in zip(made.names, made.said, made.values, strict=True)
     ]
     return _json(told | {"answers": queries})
+
+
+def followed(made: "Followed", line: str, console) -> None:
+    """How every class is answered now, what was set aside, and how to go on."""
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if made.rows:
+        say(f"{len(made.rows)} arrivals learned; accuracy by class, on what was held out:")
+        for label, accuracy in made.accuracy.items():
+            say(f"  {label:20s} {100 * accuracy:5.1f} %  of {made.rows[-1]['classes'][label][0]}")
+    if made.asides:
+        say(f"{len(made.asides)} set aside: {made.folder}/aside.jsonl says why")
+    if made.undelivered:
+        say(f"MLflow lacks something ({made.undelivered}); it gets it when this is gone on with")
+    if made.stopped:
+        say(f"stopped; go on with: {line}")
+    say(f"kept in {made.folder}, with pictures")
+
+
+def followed_json(made: "Followed") -> str:
+    about = {"folder": made.folder, **made.following.row(), "stopped": made.stopped, "accuracy": made.accuracy}
+    return _json(about | {"undelivered": made.undelivered, "arrivals": made.rows, "aside": made.asides})
 
 
 def outcome(known: "Outcome", console) -> None:

@@ -187,3 +187,26 @@ def attacking(console, run: str, attacks: list[str], threat: str, **how):
             bar.update(tasks[attack], completed=done)
 
         return assault(run, attacks, threat, hear=heard, **how)
+
+
+def following(console):
+    """A line for every arrival that is learned, and for whatever else there is to tell."""
+
+    def hear(what: str, of) -> None:
+        console.print(_told_of(what, of), markup=False, highlight=False, soft_wrap=True)
+
+    return hear
+
+
+def _told_of(what: str, of) -> str:
+    if what == "aside":
+        return f"set aside {of['name']}: {of['reason']}"
+    if what == "said":
+        return of
+    held, right = (sum(counts[k] for counts in of["classes"].values()) for k in (0, 1))
+    worst = min(of["classes"], key=lambda label: of["classes"][label][1] / of["classes"][label][0])
+    count, hits = of["classes"][worst]
+    return (
+        f"arrival {of['experience'] + 1}, {of['name']}: {_said('accuracy', right / held)} on {held} samples held out so "
+        f"far, of class {worst} {100 * hits / count:.1f} %"
+    )

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=data)
     about = {"run": run.id, "data": data, "threads": run.threads}
     with Saving(store.save) as saving:
-        for step in work.steps(checkpoint, _Due(site, alive, saving)):
+        for step in work.steps(checkpoint, Due(site, alive, saving.check)):
             if step.row is not None:
                 store.guard(attempt)
                 journal.add(step.row)
@@ -120,7 +121,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
                     attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds
                 )
                 count += 1
-                _keep(folder / PICTURES, step.figures)
+                for name, figure in step.figures.items():
+                    picture(folder / PICTURES, name, figure)
             saving.give(step.checkpoint | about, attempt, step.place)
             if step.row is not None:  # now, and not once it is saved: where that fails, the same is told again
                 yield Reached(run.id, step.row, step.seconds)
@@ -132,26 +134,26 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
     yield Finished(run.id, False)
 
 
-def _keep(folder, figures):
-    for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-        folder.mkdir(exist_ok=True)
-        write(folder / f"{name}.png", buffer.getvalue())
+def picture(folder: Path, name: str, figure: Any) -> None:
+    """Keep a figure as a PNG file, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    folder.mkdir(exist_ok=True)
+    write(folder / f"{name}.png", buffer.getvalue())
 
 
-class _Due:
+class Due:
     """Asks for a checkpoint every so many seconds or steps, and shows that the run is alive.
 
-    Raises what a save before has come to: a run whose checkpoints cannot be kept goes no further.
+    check: raises what a save before has come to: a run whose checkpoints cannot be kept goes no further.
     """
 
-    def __init__(self, site: Site, alive: Callable[[], None], saving: Saving):
-        self.site, self.alive, self.saving, self.step, self.last = site, alive, saving, 0, time.monotonic()
+    def __init__(self, site: Site, alive: Callable[[], None], check: Callable[[], None] = lambda: None):
+        self.site, self.alive, self.check, self.step, self.last = site, alive, check, 0, time.monotonic()
 
     def __call__(self) -> bool:
         self.alive()
-        self.saving.check()
+        self.check()
         self.step += 1
         by_time = self.site.every_seconds is not None and time.monotonic() - self.last >= self.site.every_seconds
         if by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):

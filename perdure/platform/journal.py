@@ -60,7 +60,7 @@ class Journal:
         return rows
 
     def add(self, new: Row) -> None:
-        _append(self._own, new)
+        append(self._own, new)
 
     def end(self) -> None:
         """The run is finished: whichever attempt says so, these are the same bytes."""
@@ -74,10 +74,10 @@ class Journal:
 
     def note(self, **event: Any) -> None:
         """What happened in this attempt, beside the journal."""
-        _append(self.attempts, event)
+        append(self.attempts, event)
 
     def notes(self) -> list[Row]:
-        return _read(self.attempts) or []
+        return lines(self.attempts)
 
     def seconds(self) -> float:
         """Spent on the experiences, each counted once: the last time that it was learned."""
@@ -114,21 +114,26 @@ def _line(new: Row) -> str:
     return json.dumps(new, allow_nan=False) + "\n"
 
 
-def _append(path: Path, new: Row) -> None:
+def append(path: Path, new: Row) -> None:
     with path.open("ab") as file:
         file.write(_line(new).encode())
         file.flush()
         os.fsync(file.fileno())
 
 
+def lines(path: Path) -> list[Row]:
+    """The rows of a file; none where there is no such file."""
+    return _read(path) or []
+
+
 def _read(path: Path) -> list[Row] | None:
     """None where there is no such file."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        found = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return None
     rows = []
-    for line in lines[:-1]:  # what follows the last line break was torn off
+    for line in found[:-1]:  # what follows the last line break was torn off
         try:
             rows.append(json.loads(line))
         except ValueError:

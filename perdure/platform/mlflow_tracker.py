@@ -111,7 +111,7 @@ class MLflow:
 
     def _left_behind(self) -> Iterator["_Mirror"]:
         for folder in commands.folders(self.site.home):
-            if folder.name == self._mirror.command.id or not _state(folder, self.uri).exists():
+            if folder.name == self._mirror.command.id or not known_by(folder, self.uri).exists():
                 continue
             with suppress(NotationError, OSError, ValueError):  # a plugin's, or not ours to read
                 mirror = _Mirror(commands.read(folder), self.site, self.uri, self.experiment)
@@ -137,7 +137,7 @@ class _Mirror:
 
     def __init__(self, command: Command, site: Site, uri: str, experiment: str):
         self.command, self.site, self.uri, self.experiment = command, site, uri, experiment
-        self.path = _state(command.folder(site.home), uri)
+        self.path = known_by(command.folder(site.home), uri)
         self.known: dict[str, Any] = {"parent": None, "runs": {}, "ended": False}
         self.ends: dict[str, str] = {}
         self.heard = {run.id for run in command.runs}  # of whom there may be news
@@ -175,7 +175,7 @@ class _Mirror:
     def _open(self) -> None:
         if self._client is None:
             self._client = client(self.uri)
-            if self.known["parent"] and not _exists(self._client, self.known["parent"]):
+            if self.known["parent"] and not exists(self._client, self.known["parent"]):
                 self.known = {"parent": None, "runs": {}, "ended": False}  # somebody has emptied the store
             elif self.known["parent"] and self.known["ended"] not in ("FINISHED", False):
                 self._client.update_run(self.known["parent"], status="RUNNING")
@@ -273,12 +273,18 @@ def _input(source: Source, fingerprint: str) -> Any:
     return DatasetInput(known, [InputTag("mlflow.data.context", "stream")])
 
 
-def client(uri: str) -> Any:
+def quiet() -> None:
+    """Settings of MLflow that must be there before it is imported."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the writer tries again itself
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+
+def client(uri: str) -> Any:
+    quiet()
     from mlflow import MlflowClient
 
     for name in ("alembic", "urllib3.connectionpool"):  # the writer itself tells of an outage, once
@@ -300,7 +306,7 @@ def sanitized(text: str) -> str:
     return " ".join("".join(c if c.isalnum() or c in "_-." else " " for c in text).split())
 
 
-def _exists(client: Any, run: str) -> bool:
+def exists(client: Any, run: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -311,5 +317,6 @@ def _exists(client: Any, run: str) -> bool:
         raise
 
 
-def _state(folder: Path, uri: str) -> Path:
+def known_by(folder: Path, uri: str) -> Path:
+    """Where it is written down what an MLflow has of what is in a folder."""
     return folder / f"mlflow-{sha256(uri.encode()).hexdigest()[:8]}.json"

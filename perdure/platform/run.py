@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 
@@ -99,11 +100,30 @@ class Run:
 def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:
     """Stream, learner and strategy as they are before the first step; the seed gives the first weights."""
     stream = stream_recipe(run.stream).arrange(dataset).to(run.device)
-    rng = Rng(run.seed)
+    learner = fresh(run, stream.shape, stream.classes.shape[1])
+    learner.precision, learner.parts, learner.workers = run.plan.precision, run.plan.accumulate, run.workers
+    return stream, learner, names.strategy(run.strategy)
+
+
+class Settings(Protocol):
+    """What a learner is made by."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+
+
+def fresh(by: Settings, shape: tuple[int, ...], classes: int) -> Learner:
+    """A learner that has learned nothing: the seed gives its first weights."""
+    rng = Rng(by.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.integer("model"))
-        model = names.model(run.model).build(stream.shape, stream.classes.shape[1])
-    learner = Learner(model.to(run.device), names.optimizer(run.optimizer), rng)
-    learner.precision, learner.parts, learner.workers = run.plan.precision, run.plan.accumulate, run.workers
+        model = names.model(by.model).build(shape, classes)
+    learner = Learner(model.to(by.device), names.optimizer(by.optimizer), rng)
     learner.optimizer(model.parameters())  # torch's first brings its compiler in: seconds that are no experience's
-    return stream, learner, names.strategy(run.strategy)
+    return learner

@@ -69,7 +69,7 @@ class Store:
         first, then = place or (checkpoint["experience"], checkpoint.get("step", 0))
         self.guard(attempt)
         path = self.folder / f"checkpoint-{first:05d}-{then:09d}-{attempt:04d}.pt"
-        whole(path, partial(_digested, checkpoint), lambda: self.guard(attempt))
+        seal(path, checkpoint, lambda: self.guard(attempt))
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)
 
@@ -80,10 +80,9 @@ class Store:
     def loaded(self) -> tuple[dict[str, Any] | None, int]:
         """The newest checkpoint that is whole, and the attempt that has written it; None and 0 where there is none."""
         for path in self._files():
-            kept = memoryview(path.read_bytes())
-            content = kept[DIGEST + 1 :]
-            if hashlib.sha256(content).hexdigest().encode() == kept[:DIGEST]:
-                return torch.load(io.BytesIO(content), weights_only=True), int(path.stem[-4:])
+            checkpoint = opened(path)
+            if checkpoint is not None:
+                return checkpoint, int(path.stem[-4:])
             log.warning("checkpoint %s is corrupt; going on from the one before it", path)
         return None, 0
 
@@ -99,6 +98,20 @@ class Store:
     def _files(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("checkpoint-*.pt"), reverse=True)
+
+
+def seal(path: Path, value: dict[str, Any], allowed: Callable[[], object] = lambda: None) -> None:
+    """Write a file that vouches for itself: a digest, and what `torch.save` makes of the value."""
+    whole(path, partial(_digested, value), allowed)
+
+
+def opened(path: Path) -> dict[str, Any] | None:
+    """What was sealed; None where the file is corrupt."""
+    kept = memoryview(path.read_bytes())
+    content = kept[DIGEST + 1 :]
+    if hashlib.sha256(content).hexdigest().encode() != kept[:DIGEST]:
+        return None
+    return torch.load(io.BytesIO(content), weights_only=True)
 
 
 def write(path: Path, content: bytes | memoryview) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from .. import notation
+from ..streams.live import LiveSource, register_source
 from .adversarial import AdversarialTraining, FreeAdversarialTraining, Trades
 from .agem import AGEM
 from .attacks.names import ATTACKS
@@ -98,10 +99,13 @@ def spelled(thing: Any) -> str:
     return notation.spell(thing, STRATEGIES | GENERATORS | ATTACKS | MODELS | OPTIMIZERS)
 
 
-def register(name: str, cls: type) -> type:
-    """Let texts name a strategy of your own; a frozen dataclass, whose fields are its arguments."""
+def register(name: str, cls: Any) -> Any:
+    """Let texts name a strategy of your own, a frozen dataclass, whose fields are its arguments; or a source of a
+    stream that goes on: a LiveSource, or a generator function."""
     if not name.isidentifier():
         raise ValueError(f"a name must be an identifier, as my_strategy, got {name!r}")
+    if not isinstance(cls, type) or issubclass(cls, LiveSource):
+        return register_source(name, cls)
     if STRATEGIES.get(name, cls).__qualname__ != cls.__qualname__:
         raise ValueError(f"the name {name!r} belongs to {STRATEGIES[name].__qualname__} already; choose another")
     STRATEGIES[name] = cls

@@ -85,6 +85,35 @@ def _folder(path: Path, room: int) -> dict[str, np.ndarray]:
     return {name: array if large and name[0] == "x" else np.array(array) for name, array in found.items()}
 
 
+def checked(x: np.ndarray, labels: np.ndarray, suffix: str, where: object) -> np.ndarray:
+    """Samples (N, ...) with as many labels, as uint8 or float32, images as (N, C, H, W). Raises DataError."""
+    if x.ndim < 2 or labels.shape != x.shape[:1]:
+        raise DataError(f"expected x{suffix} (N, ...) and y{suffix} (N,) in {where}, got {x.shape} and {labels.shape}")
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what overflows is refused in the next line
+            x = x.astype(np.float32)
+        refuse_gaps(x, lambda at: f"sample {at} of x{suffix} in {where}")
+    elif x.dtype != np.uint8:
+        raise DataError(
+            f"expected x{suffix} in {where} as uint8 or floating point, got {x.dtype}; for images in [0, 255] save "
+            "x.astype('uint8'), for other numbers x.astype('float32')"
+        )
+    if x.ndim == 3 and x.dtype == np.uint8:
+        x = x[:, None]  # grey images
+    if x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
+        raise DataError(f"expected images (N, C, H, W) in {where}, got {x.shape}; save x.transpose(0, 3, 1, 2)")
+    return x
+
+
+def samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays x and y of a .npz file, as they are."""
+    found = _read(path)
+    for name in ("x", "y"):
+        if name not in found:
+            raise DataError(f"expected an array {name!r} in {path}, found {', '.join(sorted(found)) or 'none'}")
+    return found["x"], found["y"]
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
@@ -101,32 +130,19 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _samples(found: dict[str, np.ndarray], suffix: str, path: Path, classes: tuple[str, ...] | None = None) -> Labelled:
-    x, labels = found[f"x{suffix}"], found[f"y{suffix}"]
+    labels = found[f"y{suffix}"]
 
     def naming(at: int) -> str:
         return f"sample {at} of x{suffix} in {path}"
 
-    if x.ndim < 2 or labels.shape != x.shape[:1]:
-        raise DataError(f"expected x{suffix} (N, ...) and y{suffix} (N,) in {path}, got {x.shape} and {labels.shape}")
+    x = found[f"x{suffix}"]
     large = isinstance(x, np.memmap)
     if large and (x.dtype not in (np.uint8, np.float32) or not x.flags.c_contiguous):
         raise DataError(
             f"expected x{suffix} in {path}, which is larger than the memory for it, as uint8 or float32 in C order, "
             f"got {x.dtype}; save np.ascontiguousarray(x, 'float32'), images as 'uint8'"
         )
-    if x.dtype.kind == "f" and not large:
-        with np.errstate(over="ignore"):  # what overflows is refused in the next line
-            x = x.astype(np.float32)
-        refuse_gaps(x, naming)
-    elif x.dtype not in (np.uint8, np.float32):
-        raise DataError(
-            f"expected x{suffix} in {path} as uint8 or floating point, got {x.dtype}; for images in [0, 255] save "
-            "x.astype('uint8'), for other numbers x.astype('float32')"
-        )
-    if x.ndim == 3 and x.dtype == np.uint8:
-        x = x[:, None]  # grey images
-    if x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
-        raise DataError(f"expected images (N, C, H, W) in {path}, got {x.shape}; save x.transpose(0, 3, 1, 2)")
+    x = checked(x, labels, suffix, path)
     y, names = classes_of(labels, naming) if classes is None else (labels_among(labels, classes, naming), classes)
     experience = None
     if f"experience{suffix}" in found and classes is None:

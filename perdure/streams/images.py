@@ -71,6 +71,15 @@ class Images(Source):
         return holder.dataset(train, test, classes, picked(numbers, rows))
 
 
+def samples(root: Path, size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (N, C, H, W) uint8 in a folder per class, and the names of their classes (N,)."""
+    classes = tuple(folder.name for folder in _folders(root))
+    if not classes:
+        raise DataError(f"expected a folder per class in {root}, found none")
+    found = _files(root, classes)
+    return _pictures([path for path, _ in found], size).numpy(), np.array([classes[label] for _, label in found])
+
+
 def _folders(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 

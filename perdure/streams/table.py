@@ -45,6 +45,17 @@ class Table(Source):
         return Labelled(torch.from_numpy(x), y, classes, experience, naming).divided(self.test_share, self.seed)
 
 
+def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (N, D) float32 and labels (N,) of a table."""
+    frame = _read(path)
+    _expect(label, frame, path)
+    lacking = frame[label].isna().to_numpy()
+    if lacking.any():
+        raise DataError(f"row {int(lacking.argmax())} of {path} (counted from 0, below the header) has no {label}")
+    x = _numbers(frame.drop(columns=[label]), lambda at: f"row {at} of {path} (counted from 0, below the header)")
+    return x, _plain(frame[label])
+
+
 def _read(path: Path):
     import pandas as pd
 

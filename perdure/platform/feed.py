@@ -1,0 +1,235 @@
+"""A source and what learns from it: both in this process, or two Ray actors with so many arrivals between them."""
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from ..streams.live import Arrival, LiveSource, SetAside
+from . import cluster, plugins
+from .following import Following
+from .keeper import Keeper
+from .site import Site
+
+LOOKS = 0.2  # seconds between two looks at a source where nothing had come
+LOSSES = 3  # deaths of one actor in a row, without an arrival learned or read between them
+
+
+def feed(source: LiveSource, seen: set[str], idle: float | None) -> Iterator[Arrival | SetAside]:
+    """What comes and is not in `seen`, which grows by it; ends where nothing has come for `idle` seconds."""
+    last = time.monotonic()
+    for item in source.arrivals(seen):
+        if item is None:
+            if idle is not None and time.monotonic() - last >= idle:
+                return
+            time.sleep(LOOKS)
+            continue
+        if item.id not in seen:
+            seen.add(item.id)
+            yield item
+        last = time.monotonic()  # waiting to be asked for the next one is no idleness of the source
+
+
+class Pair(Protocol):
+    """A source and a keeper."""
+
+    def items(self) -> Iterator[Any]:
+        """What has come, to be taken in this order."""
+        ...
+
+    def take(self, item: Any) -> None:
+        """Learn it, after what was left under way. KeyboardInterrupt once it is safe to go on with later."""
+        ...
+
+    def go_on(self) -> None:
+        """Learn what was left under way."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Here:
+    """Both in this process: nothing is read before it is to be learned."""
+
+    def __init__(self, source: LiveSource, following: Following, site: Site, serves: bool, idle: float | None):
+        self._source, self._idle, self._keeper = source, idle, Keeper(following, site, serves)
+
+    def items(self):
+        return feed(self._source, self._keeper.seen(), self._idle)
+
+    def take(self, item):
+        with self._interruptible():
+            self._keeper.take(item)
+
+    def go_on(self):
+        with self._interruptible():
+            self._keeper.go_on()
+
+    def close(self):
+        pass
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C asks for a bookmark, the second does not wait for it."""
+
+        def asked(*of_signal: object) -> None:
+            if self._keeper.pausing:
+                raise KeyboardInterrupt
+            self._keeper.pause()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, asked)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self._keeper.pausing:
+            raise KeyboardInterrupt
+
+
+class Reader:
+    """The stream actor: it reads the source no further than it is asked to."""
+
+    def __init__(self, modules: Sequence[str]):
+        plugins.load(modules)  # a source may be of one
+
+    def begin(self, source: LiveSource, seen: set[str], idle: float | None) -> None:
+        self._items = feed(source, seen, idle)
+
+    def next(self) -> tuple[bool, Arrival | SetAside | None]:
+        """Whether there is another, and what it is; waits for it."""
+        for item in self._items:
+            return True, item
+        return False, None
+
+
+class Learning:
+    """The learner actor."""
+
+    def __init__(self, following: Following, site: Site, serves: bool):
+        plugins.load(site.plugins)
+        self._keeper = Keeper(following, site, serves)
+
+    def seen(self) -> set[str]:
+        return self._keeper.seen()
+
+    def take(self, item: Arrival | SetAside | None) -> bool:
+        """Whether it was learned to its end; with None, what was left under way."""
+        self._keeper.go_on() if item is None else self._keeper.take(item)
+        return not self._keeper.pausing
+
+    def pause(self) -> None:
+        self._keeper.pause()
+
+
+class Apart:
+    """A stream actor and a learner actor; at most `ahead` arrivals are read and not yet taken.
+
+    Samples go from one to the other, not through this process. Either may die: another takes its place, a reader that
+    passes over what is known, a learner that goes on from the last bookmark.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        following: Following,
+        site: Site,
+        serves: bool,
+        idle: float | None,
+        ahead: int = 2,
+        address: str | None = None,
+    ):
+        self._ours = cluster.connect(address)
+        self._source, self._following, self._site, self._serves = source, following, site, serves
+        self._idle, self._ahead, self._losses = idle, ahead, 0
+        self._learner, self._reader = self._learning(), None
+
+    def items(self):
+        from ray.exceptions import RayActorError
+
+        waiting: deque[tuple[Any, Any]] = deque()
+        while True:
+            if self._reader is None:
+                self._reader = self._reading()
+                waiting.clear()
+            while len(waiting) < self._ahead:
+                waiting.append(self._reader.next.options(num_returns=2).remote())
+            more, item = waiting[0]
+            try:
+                if not _got(more):
+                    return
+            except RayActorError as e:
+                self._lost("stream", e)
+                self._reader = None
+                continue
+            waiting.popleft()
+            yield item
+
+    def take(self, item):
+        from ray.exceptions import RayActorError
+
+        while True:
+            under_way = self._learner.take.remote(item)
+            try:
+                done = _got(under_way)
+            except KeyboardInterrupt:
+                self._learner.pause.options(concurrency_group="pulse").remote()
+                _got(under_way)
+                raise
+            except RayActorError as e:
+                self._lost("learner", e)
+                self._learner = self._learning()
+                continue
+            if not done:
+                raise KeyboardInterrupt
+            self._losses = 0
+            return
+
+    def go_on(self):
+        self.take(None)
+
+    def close(self):
+        import ray
+
+        for actor in (self._learner, self._reader):
+            if actor is not None:
+                ray.kill(actor)
+        if self._ours:
+            cluster.disconnect()
+
+    def _lost(self, who: str, error: Exception) -> None:
+        self._losses += 1
+        if self._losses > LOSSES:
+            raise RuntimeError(f"the {who} actor died {self._losses} times in a row ({type(error).__name__})")
+
+    def _learning(self) -> Any:
+        import ray
+
+        remote: Any = ray.remote
+        gpus = 1.0 if self._following.device.startswith("cuda") else 0.0
+        needs = {"num_cpus": self._following.threads, "num_gpus": gpus, "max_restarts": 0}
+        made = remote(concurrency_groups={"pulse": 1}, **needs)(Learning)
+        return made.remote(self._following, self._site, self._serves)
+
+    def _reading(self) -> Any:
+        import ray
+
+        remote: Any = ray.remote
+        reader = remote(num_cpus=0, max_restarts=0)(Reader).remote(self._site.plugins)
+        reader.begin.remote(self._source, self._learner.seen.remote(), self._idle)
+        return reader
+
+
+def _got(ref: Any) -> Any:
+    import ray
+    from ray.exceptions import RayTaskError
+
+    try:
+        return ray.get(ref)
+    except RayTaskError as e:  # what went wrong within an actor, as it would be raised here
+        raise e.cause if isinstance(e.cause, Exception) else e from None
