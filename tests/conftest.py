@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from perdure.strategies.names import STRATEGIES
+from perdure.streams.live import FUNCTIONS, SOURCES
 
 torch.set_num_threads(1)
 
@@ -21,10 +22,11 @@ def cluster():
 @pytest.fixture(autouse=True)
 def known_names():
     """What a test registers is forgotten after it."""
-    strategies, modules = dict(STRATEGIES), set(sys.modules)
+    tables, modules = [(table, dict(table)) for table in (STRATEGIES, SOURCES, FUNCTIONS)], set(sys.modules)
     yield
-    STRATEGIES.clear()
-    STRATEGIES.update(strategies)
+    for table, before in tables:
+        table.clear()
+        table.update(before)
     for name in set(sys.modules) - modules:
         if name.startswith("perdure_plugin_"):
             del sys.modules[name]

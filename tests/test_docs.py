@@ -52,11 +52,22 @@ def folder(tmp_path, monkeypatch):
     rows = [f"{n % 7},{n % 5},{'up' if n % 3 else 'down'},{n % 2}" for n in range(60)]
     (tmp_path / "log.csv").write_text("\n".join(["heat,load,state,month", *rows]))
     (tmp_path / "task.csv").write_text("\n".join(f"{n},{'' if n > 3 else n % 2}" for n in range(6)))
+    (tmp_path / "inbox").mkdir()
     mnist(tmp_path / "mnist" / "MNIST" / "raw")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def arrive(inbox: Path, labelled: bool) -> None:
+    """Let something arrive: a table where its column of labels is spoken of."""
+    if labelled:
+        (inbox / "a.csv").write_text(
+            "\n".join(["heat,state", *(f"{n % 7},{('up', 'down')[n % 2]}" for n in range(20))])
+        )
+    else:
+        np.savez(inbox / "a.npz", x=np.random.default_rng(0).random((40, 5), dtype=np.float32), y=np.arange(40) % 2)
 
 
 def fitted(words: list[str]) -> list[str]:
@@ -90,6 +101,10 @@ def test_a_line_of_the_docs_runs(words, folder, request):
     elif words[0] == "tune":
         request.getfixturevalue("cluster")
         words = [*words, *TRIED, *([] if "grid" in words else ["--trials", "2"])]
+    elif words[0] == "follow":
+        arrive(folder / "inbox", labelled="label=" in words[1])
+        words = [*words, "--steps", "2", "--here", "--arrivals", "1"]
+        words += [] if "--register" in words else ["--no-tracking"]
     elif words[0] in ("resume", "ui", "job"):  # they are run elsewhere; here it is their words that must be right
         words = [*words, "--help"]
     elif words[0] == "attack":
@@ -123,6 +138,14 @@ def test_the_python_example_runs(folder, monkeypatch, capsys):
     runpy.run_path(str(ROOT / "examples" / "compare.py"), run_name="__main__")
     told = capsys.readouterr().out
     assert "joint" in told and "report.html" in told
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_live_example_runs(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["live.py"])
+    runpy.run_path(str(ROOT / "examples" / "live.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "digits version 4: champion" in told and "asked [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] answered [" in told
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

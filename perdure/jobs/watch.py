@@ -207,6 +207,6 @@ def _told_of(what: str, of) -> str:
     worst = min(of["classes"], key=lambda label: of["classes"][label][1] / of["classes"][label][0])
     count, hits = of["classes"][worst]
     return (
-        f"arrival {of['experience'] + 1}, {of['name']}: {_said('accuracy', right / held)} on {held} samples held out so "
-        f"far, of class {worst} {100 * hits / count:.1f} %"
+        f"arrival {of['experience'] + 1}, {of['name']}: {_said('accuracy', right / held)} on all {held} held out; "
+        f"lowest, class {worst}: {100 * hits / count:.1f} %"
     )

@@ -157,7 +157,7 @@ class Apart:
             if self._reader is None:
                 self._reader = self._reading()
                 waiting.clear()
-            while len(waiting) < self._ahead:
+            while len(waiting) <= self._ahead:  # the first of them is what is taken next
                 waiting.append(self._reader.next.options(num_returns=2).remote())
             more, item = waiting[0]
             try:

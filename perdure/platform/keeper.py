@@ -24,7 +24,7 @@ from ..streams.live import Arrival, SetAside
 from . import kept
 from .execute import Due
 from .following import Following
-from .journal import row
+from .journal import Journal, row
 from .run import fresh
 from .site import Site
 from .store import Store

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -243,8 +244,10 @@ class Registry:
 
 def _served(folder: str) -> tuple[Any, Mapping[str, str]]:
     """An exported model and what its outputs are called; nothing of another kind is loaded, as it could be code."""
-    from mlflow import pytorch
-    from mlflow.models import Model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks of MLflow on its own types
+        from mlflow import pytorch
+        from mlflow.models import Model
 
     about = (Model.load(folder).metadata or {}).get("classes")
     if about is None:

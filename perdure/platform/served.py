@@ -1,6 +1,7 @@
 """A model as it is served: an MLflow model whose graph is exported, and loads without Perdure and without pickles."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,24 @@ def export(
 
     learner: on the CPU, and new. Raises ValueError where torch.export cannot follow how the strategy answers.
     """
+    module = Served(learner, strategy, restored(strategy, stream, learner, _on_cpu(checkpoint))).eval()
+    sort, shape = np.dtype(taken["dtype"]), taken["shape"]
+    x = taken["held_x"]
+    example = x[torch.arange(EXAMPLES) % len(x)].numpy()
+    about = {"classes": {str(place): name for name, place in taken["names"].items()}}
+    packages = [f"torch=={torch.__version__.partition('+')[0]}", "numpy", "mlflow"]
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks of MLflow on its own types, and of torch on its own graphs
+            _save(folder, module, (sort, shape), stream.classes.shape[1], example, packages, about)
+    except RuntimeError as e:  # what torch.export raises derives from it
+        raise ValueError(
+            f"torch.export cannot follow how this model answers, so it cannot be registered: {str(e).splitlines()[0]}; "
+            "leave out --register, or take another strategy or model"
+        ) from e
+
+
+def _save(folder: Path, module: nn.Module, taken: Any, outputs: int, example: Any, packages: Any, about: Any) -> None:
     from .mlflow_tracker import quiet
 
     quiet()
@@ -53,32 +72,17 @@ def export(
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    module = Served(learner, strategy, restored(strategy, stream, learner, _on_cpu(checkpoint))).eval()
-    sort, shape = np.dtype(taken["dtype"]), taken["shape"]
-    signature = ModelSignature(
-        Schema([TensorSpec(sort, (-1, *shape))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, stream.classes.shape[1]))]),
+    sort, shape = taken
+    answers = Schema([TensorSpec(np.dtype(np.float32), (-1, outputs))])
+    pytorch.save_model(
+        module,
+        folder,
+        signature=ModelSignature(Schema([TensorSpec(sort, (-1, *shape))]), answers),
+        input_example=example,
+        serialization_format="pt2",  # a graph and tensors; a pickled module may run code when it is read
+        pip_requirements=packages,
+        metadata=about,
     )
-    x = taken["held_x"]
-    example = x[torch.arange(EXAMPLES) % len(x)].numpy()
-    about = {"classes": {str(place): name for name, place in taken["names"].items()}}
-    packages = [f"torch=={torch.__version__.partition('+')[0]}", "numpy", "mlflow"]
-    try:
-        with torch.no_grad():
-            pytorch.save_model(
-                module,
-                folder,
-                signature=signature,
-                input_example=example,
-                serialization_format="pt2",
-                pip_requirements=packages,
-                metadata=about,
-            )
-    except RuntimeError as e:  # what torch.export raises derives from it
-        raise ValueError(
-            f"torch.export cannot follow how this model answers, so it cannot be registered: {str(e).splitlines()[0]}; "
-            "leave out --register, or take another strategy or model"
-        ) from e
 
 
 def _on_cpu(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Numbers (N, D) float32 and labels (N,) of a table."""
     frame = _read(path)
     _expect(label, frame, path)
+    if not len(frame):
+        raise DataError(f"{path} is empty: it has a header and no row")
     lacking = frame[label].isna().to_numpy()
     if lacking.any():
         raise DataError(f"row {int(lacking.argmax())} of {path} (counted from 0, below the header) has no {label}")
