@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from perdure.strategies.names import STRATEGIES
-from perdure.streams.live import FUNCTIONS, SOURCES
+from perdure.streams.names import GENERATORS, SOURCES
 
 torch.set_num_threads(1)
 
@@ -22,7 +22,7 @@ def cluster():
 @pytest.fixture(autouse=True)
 def known_names():
     """What a test registers is forgotten after it."""
-    tables, modules = [(table, dict(table)) for table in (STRATEGIES, SOURCES, FUNCTIONS)], set(sys.modules)
+    tables, modules = [(table, dict(table)) for table in (STRATEGIES, SOURCES, GENERATORS)], set(sys.modules)
     yield
     for table, before in tables:
         table.clear()

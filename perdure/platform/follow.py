@@ -14,7 +14,8 @@ from ..strategies.base import Strategy
 from ..strategies.fitness import Caution, caution
 from ..strategies.loop import Plan
 from ..streams.folder import Folder
-from ..streams.live import Generated, LiveSource, named_source
+from ..streams.live import Generated, LiveSource
+from ..streams.names import live_source
 from . import live_figures
 from . import plugins as modules
 from .command import held
@@ -202,11 +203,11 @@ def _source(given: str | LiveSource | Callable[[], Iterator[Any]]) -> LiveSource
     if Path(given).expanduser().is_dir():
         return Folder(given)
     try:
-        source = named_source(given)
-    except NotationError as e:
-        if Path(given).name != given or not given.isidentifier():
-            raise e if "(" in given else FileNotFoundError(_nothing(given)) from None
-        raise FileNotFoundError(f"{_nothing(given)}, and no source of this name is known") from None
+        source = live_source(given)
+    except NotationError:
+        if "(" in given:
+            raise
+        raise FileNotFoundError(f"{_nothing(given)}, or a source of your own with --plugin") from None
     if isinstance(source, Folder) and not Path(source.folder).is_dir():
         raise FileNotFoundError(_nothing(source.folder))
     return source

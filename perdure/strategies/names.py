@@ -3,7 +3,8 @@
 from typing import Any
 
 from .. import notation
-from ..streams.live import LiveSource, register_source
+from ..streams.live import LiveSource
+from ..streams.names import register_source
 from .adversarial import AdversarialTraining, FreeAdversarialTraining, Trades
 from .agem import AGEM
 from .attacks.names import ATTACKS

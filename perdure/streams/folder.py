@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import arrays, images, table
 from .dataset import DataError
-from .live import SOURCES, Item, LiveSource, SetAside, arrival
+from .live import Item, LiveSource, SetAside, arrival
 
 TEMPORARY = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".swp", "~")
 LOOKS = 0.1  # seconds between two looks at what is being written
@@ -80,9 +80,6 @@ class Folder(LiveSource):
         except (ValueError, OSError) as e:
             return SetAside(id, path.name, str(e))
         return arrival(id, path.name, x, y)
-
-
-SOURCES["folder"] = Folder
 
 
 def _passed_over(name: str) -> bool:

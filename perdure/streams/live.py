@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..notation import NotationError, read
 from .arrays import checked
 from .dataset import DataError
 
@@ -73,29 +72,6 @@ class Generated(LiveSource):
                 x, y = map(np.asarray, given[-2:])
                 id = str(given[0]) if len(given) == 3 else content(x, y)
                 yield arrival(id, id if len(given) == 3 else f"arrival {n + 1}", x, y)
-
-
-SOURCES: dict[str, type[LiveSource]] = {}  # by the name that a text gives them; perdure.streams.folder is of them
-FUNCTIONS: dict[str, Callable[[], Iterator[Any]]] = {}
-
-
-def register_source(name: str, source: Any) -> Any:
-    """Let texts name a source of your own: a LiveSource, or a generator function without arguments."""
-    if isinstance(source, type):
-        SOURCES[name] = source
-    else:
-        FUNCTIONS[name] = source
-    return source
-
-
-def named_source(text: str) -> LiveSource:
-    """The source that `text` spells. Raises NotationError."""
-    if text in FUNCTIONS:
-        return Generated(FUNCTIONS[text])
-    source = read(text, SOURCES)
-    if not isinstance(source, LiveSource):
-        raise NotationError(f"expected a source; known: {', '.join([*SOURCES, *FUNCTIONS])}", text.strip(), 0)
-    return source
 
 
 def arrival(id: str, name: str, x: np.ndarray, y: np.ndarray) -> Arrival | SetAside:

@@ -1,4 +1,7 @@
-"""What streams and data sets are called, in Python, on the command line and in recipes alike."""
+"""What streams, data sets and sources are called, in Python, on the command line and in recipes alike."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..notation import NotationError, read
 from .arrays import Arrays
@@ -11,8 +14,10 @@ from .crafted import Collided, Matched
 from .digits import Digits
 from .drifting import Drifting
 from .episodes import CIFARFS, EpisodeRecipe, FewShot, Sinusoid
+from .folder import Folder
 from .images import Images
 from .imbalanced import Imbalanced, LongTailed
+from .live import Generated, LiveSource
 from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
 from .noisy import Noisy
 from .omniglot import Omniglot
@@ -68,6 +73,8 @@ DATASETS: dict[str, type] = {
     "avalanche_data": AvalancheData,
 }
 EPISODES: dict[str, type] = {"sinusoid": Sinusoid, "few_shot": FewShot, "cifar_fs": CIFARFS}
+SOURCES: dict[str, type] = {"folder": Folder}
+GENERATORS: dict[str, Callable[[], Iterator[Any]]] = {}  # functions of one's own
 
 
 def stream_recipe(text: str) -> Recipe:
@@ -88,3 +95,17 @@ def episode_recipe(text: str) -> EpisodeRecipe:
     if not isinstance(recipe, EpisodeRecipe):
         raise NotationError(f"expected episodes such as sinusoid; known: {', '.join(EPISODES)}", text.strip(), 0)
     return recipe
+
+
+def live_source(text: str) -> LiveSource:
+    """The source of a stream that goes on that `text` spells, as `folder('inbox')`. Raises NotationError."""
+    if text in GENERATORS:
+        return Generated(GENERATORS[text])
+    return read(text, SOURCES)
+
+
+def register_source(name: str, source: Any) -> Any:
+    """Let texts name a source of your own: a LiveSource, or a generator function without arguments."""
+    known: dict[str, Any] = SOURCES if isinstance(source, type) else GENERATORS
+    known[name] = source
+    return source

@@ -254,7 +254,7 @@ perdure.register("slow", slow)
 
 def test_an_interrupt_keeps_what_was_reached_and_says_how_to_go_on(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
-    how = ["--classes", "3", "--steps", "1500", "--here", "--no-tracking", "--plugin", "slow.py", "--state", "s"]
+    how = ["--classes", "3", "--steps", "700", "--here", "--no-tracking", "--plugin", "slow.py", "--state", "s"]
     words = [sys.executable, "-m", "perdure.jobs", "follow", "slow", *how]
     words[1:3] = ["-c", "from perdure.jobs.main import main; main()"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -273,7 +273,7 @@ def test_an_interrupt_keeps_what_was_reached_and_says_how_to_go_on(tmp_path):
     )
     assert done.returncode == 0 and len(json.loads(done.stdout)["arrivals"]) == 2, done.stderr
     follow(
-        "slow", tmp_path / "t", classes=3, steps=1500, model="mlp(64, 64)", idle=0, plugins=(str(tmp_path / "slow.py"),)
+        "slow", tmp_path / "t", classes=3, steps=700, model="mlp(64, 64)", idle=0, plugins=(str(tmp_path / "slow.py"),)
     )
     assert same(outcome(tmp_path / "s"), outcome(tmp_path / "t"))
 
