@@ -135,13 +135,15 @@ class _Conduct:
     hear: Hear
     _rows: int = 0  # told so far
     _asides: int = 0
-    _drawn: float = 0.0
+    _drawn: float = 0.0  # when
+    _undrawn: bool = True
 
     def made(self, pair: Callable[[], Pair], arrivals: int | None) -> Followed:
         stopped = False
         self._rows, self._asides = len(self.kept.journal.rows()), len(self.kept.asides())
         if self._rows:
             self.hear("said", f"goes on after {self._rows} arrivals learned")
+        self._undrawn = not (self.kept.path / PICTURES).exists()
         self._deliver("RUNNING")
         try:
             if arrivals is None or self._rows < arrivals:
@@ -175,6 +177,7 @@ class _Conduct:
         for row in rows[self._rows :]:
             self.hear("arrival", row)
         fresh, self._rows, self._asides = len(rows) > self._rows, len(rows), len(asides)
+        self._undrawn = self._undrawn or fresh
         if fresh and delivered:
             self._deliver("RUNNING")
             if time.monotonic() - self._drawn > DRAWING:
@@ -182,7 +185,8 @@ class _Conduct:
 
     def _end(self, status: str) -> None:
         self._deliver(status)
-        self._draw(self.kept.journal.rows())
+        if self._undrawn:
+            self._draw(self.kept.journal.rows())
 
     def _deliver(self, status: str) -> None:
         if self.registry is not None:
@@ -190,7 +194,7 @@ class _Conduct:
                 self.hear("said", said)
 
     def _draw(self, rows: list[Row]) -> None:
-        self._drawn = time.monotonic()
+        self._drawn, self._undrawn = time.monotonic(), False
         for name, figure in live_figures.drawn(rows).items() if rows else ():
             picture(self.kept.path / PICTURES, name, figure)
 
