@@ -24,7 +24,7 @@ def features(learner: Learner, x: Tensor, task: Tensor) -> tuple[Tensor, Tensor]
         outputs = learner.outputs(x, task)
     finally:
         hook.remove()
-    return team.joined(seen[-1].to(outputs), len(x)), outputs
+    return team.joined(seen[-1].to(outputs), x.shape[0]), outputs
 
 
 @torch.no_grad()

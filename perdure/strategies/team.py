@@ -56,7 +56,7 @@ def share(count: int, of: int | None = None) -> Share | None:
 
 def spread(answer: Callable[..., Any], *whole: Tensor) -> Any:
     """`answer(*whole)`, tensors (B, ...) to a tensor (B, ...) or several, each worker passing its own rows through."""
-    own = share(len(whole[0]))
+    own = share(whole[0].shape[0])  # len() would fix the number of samples in an exported graph
     if own is None:
         return answer(*whole)
     with _sharing(own):

@@ -130,7 +130,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path, seed):
         str(tmp_path / "s"),
         str(seed),
     ]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert told.returncode == 0, told.stderr
     assert int(told.stdout) >= 3  # kills that struck it at work
     assert same(outcome(tmp_path / "s"), outcome(state))
