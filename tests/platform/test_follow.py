@@ -54,7 +54,7 @@ def outcome(state) -> tuple[bytes, dict]:
     """What it came to: its journal's bytes, and its newest checkpoint."""
     checkpoint = Store(Path(state) / "learned").load()
     assert checkpoint is not None
-    return (Path(state) / "journal.jsonl").read_bytes(), checkpoint
+    return max(Path(state).glob("journal-*.jsonl")).read_bytes(), checkpoint
 
 
 def follow(given, state, **how):
