@@ -296,11 +296,9 @@ def _moved(words: list[str], files: dict[str, bytes], storage: str | None) -> li
         elif kind == "plugin" or (kind == "data" and words[0] == "adapt" and Path(value).is_file()):
             value = _taken(value, files)
         made += [f"{name}={value}"] if not name.startswith("--") else [name, value]
-    joins = words[0] in ("compare", "run", "meta", "resume", "attack")
-    chosen = any(
-        w.partition("=")[0] in ("--address", "--here", "--workers", "address", "here", "workers") for w in words
-    )
-    if not joins or chosen or any("here: true" in c.decode(errors="replace") for c in files.values()):
+    says = {"address", "here"} | ({"workers"} if words[0] == "meta" else set())  # meta's share the job's own process
+    chosen = says & {word.partition("=")[0].removeprefix("--") for word in words}
+    if words[0] not in JOINING or chosen or any(_says_where(content) for content in files.values()):
         return made
     return [*made, "--address", "auto"]
 
