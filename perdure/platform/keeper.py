@@ -125,9 +125,7 @@ class Keeper:
             self._export(stone.checkpoint, taken, stream)
         self._journal.add(told)
         seconds, at = stone.seconds, time.time()
-        self._journal.note(
-            attempt=self._attempts[0], event="milestone", time=at, experience=number, seconds=seconds
-        )
+        self._journal.note(attempt=self._attempts[0], event="milestone", time=at, experience=number, seconds=seconds)
         self.learned.save(stone.checkpoint, self._attempts[0])
         self._checkpoint = stone.checkpoint
         self.rows.append(told)

@@ -24,7 +24,8 @@ from . import live_figures
 from .following import Following
 from .journal import Row, matrix
 from .kept import Kept
-from .mlflow_tracker import client, exists, experiment, known_by, sanitized, shown
+from .mlflow_tracker import client, exists, experiment, known_by, sanitized
+from .secrets import masked
 from .store import write
 
 ARRIVAL, FOLLOWED = "perdure.arrival", "perdure.follow"
@@ -74,7 +75,7 @@ class Registry:
             why = f"{type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''}"
             log.info("MLflow does not take it: %s", why)
             if not self.problem:
-                told.append(f"MLflow at {shown(self.uri)} does not take it ({why}); tried again after the next arrival")
+                told.append(f"MLflow at {masked(self.uri)} does not take it ({why}); tried again after the next arrival")
             self.problem = why
         return told
 

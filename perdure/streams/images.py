@@ -77,7 +77,9 @@ def samples(root: Path, size: int | None) -> tuple[np.ndarray, np.ndarray]:
     if not classes:
         raise DataError(f"expected a folder per class in {root}, found none")
     found = _files(root, classes)
-    return _pictures([path for path, _ in found], size).numpy(), np.array([classes[label] for _, label in found])
+    paths = [path for path, _ in found]
+    pictures = np.concatenate(list(_pictures(paths, size, _form(paths, size))))
+    return pictures, np.array([classes[label] for _, label in found])
 
 
 def _folders(folder: Path) -> list[Path]:
