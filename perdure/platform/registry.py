@@ -75,7 +75,8 @@ class Registry:
             why = f"{type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''}"
             log.info("MLflow does not take it: %s", why)
             if not self.problem:
-                told.append(f"MLflow at {masked(self.uri)} does not take it ({why}); tried again after the next arrival")
+                where = masked(self.uri)
+                told.append(f"MLflow at {where} does not take it ({why}); tried again after the next arrival")
             self.problem = why
         return told
 
