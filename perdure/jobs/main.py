@@ -48,6 +48,8 @@ Examples:
     perdure run "rehearsal(200) + adversarial(pgd(steps=7))" --attack "pgd(eps=0.1)" --attack fgsm
 
     perdure run "rehearsal(2000)" --on "split(fashion_mnist)" --model resnet18 --batch-size 256 --workers 4
+
+    perdure run "rehearsal(200) + ewc" --profile
 """
 FOLLOW = """Learn what arrives, for as long as it does, and keep a model current.
 
@@ -143,6 +145,7 @@ def compare(
     batch_size: o.BatchSize = 32,
     accumulate: o.Accumulate = 1,
     precision: o.Precision = "float32",
+    compiled: o.Compiled = False,
     threads: o.Threads = 1,
     workers: o.Sharing = 1,
     device: o.Device = "cpu",
@@ -181,6 +184,7 @@ def run(
     batch_size: o.BatchSize = 32,
     accumulate: o.Accumulate = 1,
     precision: o.Precision = "float32",
+    compiled: o.Compiled = False,
     threads: o.Threads = 1,
     workers: o.Sharing = 1,
     device: o.Device = "cpu",
@@ -198,6 +202,7 @@ def run(
     tracking: o.Tracking = True,
     tracking_uri: o.TrackingUri = None,
     again: o.Again = False,
+    profile: o.Profile = False,
     json: o.Json = False,
     recipe: o.RecipeFile = None,
 ) -> None:

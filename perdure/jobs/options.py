@@ -176,6 +176,7 @@ TrackingUri = Annotated[
     str | None,
     Option(help="Of MLflow; mlflow.db in this folder by default.", callback=_tracked, rich_help_panel=WHERE),
 ]
+Profile = Annotated[bool, Option("--profile", help="Tell where the time of a step goes.", rich_help_panel=SHOWN)]
 Again = Annotated[bool, Option("--again", help="Begin anew, forgetting what was reached.", rich_help_panel=WHERE)]
 Json = Annotated[bool, Option("--json", help="Print the result for programs.", rich_help_panel=SHOWN)]
 RecipeFile = Annotated[

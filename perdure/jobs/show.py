@@ -32,6 +32,11 @@ def comparison(made: "Comparison | MetaComparison", console) -> None:
     """The league table, what went wrong, and what to do next."""
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     _tables(made, console)
+    for o in made.outcomes:
+        if o.profile:
+            _profile_table(o, console)
+        elif o.status == "finished" and made.how.get("profile"):
+            say(f"no profile of {o.run.id}: it had been made before, or has a loop of its own; --again makes it anew")
     if made.undelivered:
         say(made.undelivered)
     if made.stopped:
@@ -71,6 +76,27 @@ def _league_table(comparison: "Comparison", console) -> None:
     console.print(table)
     for name, doubt in comparison.masked.items():
         console.print(f"caution: {name}: {doubt}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _profile_table(known: "Outcome", console) -> None:
+    """Where the time of a run went, phase by phase."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    told = known.profile
+    title = Text(f"where the time of {known.run.method}, seed {known.run.seed}, went: {told['steps']} steps")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("phase")
+    for name in ("times", "seconds", "share %", "µs a step"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in told["phases"]:
+        each = "–" if line["per_step"] is None else f"{line['per_step']:.0f}"
+        table.add_row(line["phase"], str(line["calls"]), f"{line['seconds']:.3f}", f"{100 * line['share']:.1f}", each)
+    console.print(table)
+    if told["device"] != "cpu" and told["not captured"]:
+        console.print(f"steps are not captured: {told['not captured']}", markup=False, highlight=False)
+    console.print(f"chart:  {told['chart']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def searched(known: "Searched", console) -> None:
@@ -290,6 +316,8 @@ def outcome(known: "Outcome", console) -> None:
         console.print(f"\n{known.problem}", markup=False, highlight=False)
     if not meta:
         _matrices(known, console)
+    if known.profile:
+        _profile_table(known, console)
     again = kind(run).line([run.method], run, [run.seed])
     console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
 
@@ -350,7 +378,8 @@ def _outcome(known: "Outcome") -> dict[str, Any]:
     if isinstance(known.run, MetaRun):
         return about | told(known.rows) | {"seconds": known.seconds, "journal": known.rows}
     made = about | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
-    return made | ({"robust": known.under()} if known.under() else {})
+    made |= {"robust": known.under()} if known.under() else {}
+    return made | ({"profile": known.profile} if known.profile else {})
 
 
 def _json(value: Any) -> str:

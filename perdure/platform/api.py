@@ -50,6 +50,7 @@ class How:
     address: str | None = None  # of a Ray cluster to join; None starts one on this machine
     workers: int = 1  # that share every meta-batch of a run in this process
     silence: float = 300.0  # seconds without a step after which a run is given to another actor
+    profile: bool = False  # tell where the time of every run goes
     tracking: bool = True  # mirror everything in MLflow
     tracking_uri: str | None = None  # $MLFLOW_TRACKING_URI, or mlflow.db in the working folder, by default
 
@@ -76,6 +77,7 @@ def compare(
     steps: int | None = None,
     accumulate: int = 1,
     precision: Precision = "float32",
+    compiled: bool = False,
     threads: int = 1,
     workers: int = 1,
     device: str = "cpu",
@@ -89,9 +91,9 @@ def compare(
     """Learn a stream with every strategy from every seed, and compare what came out.
 
     strategies: as text, `"rehearsal(500) + ewc(100)"`, or as objects. seeds: how many, or which.
-    steps: batches of each experience, instead of epochs. accumulate, precision: as in `Plan`. workers: processes that
-    share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples` test
-    samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
+    steps: batches of each experience, instead of epochs. accumulate, precision, compiled: as in `Plan`. workers:
+    processes that share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples`
+    test samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
     whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: forget what has
     been reached before.
     how: fields of `How`, where and by whom runs are made.
@@ -109,7 +111,7 @@ def compare(
     where = How(**how)
     plugins.load(where.plugins)
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    plan = Plan(epochs, batch_size, steps, accumulate, precision)
+    plan = Plan(epochs, batch_size, steps, accumulate, precision, compiled)
     texts = [s if isinstance(s, str) else names.spelled(s) for s in strategies]
     stream = on if isinstance(on, str) else spell(on, STREAMS | DATASETS)
     if not texts or not list(chosen):
@@ -184,7 +186,7 @@ def meta(
 def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Any:
     """Make the runs of a command, or go on with them."""
     how = how.settled()
-    site = Site(how.home, how.data, how.plugins, how.save_every, workers=how.workers)
+    site = Site(how.home, how.data, how.plugins, how.save_every, profile=how.profile, workers=how.workers)
     if again:
         with command.held(site.home):
             for run in command.runs:

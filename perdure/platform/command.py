@@ -118,6 +118,7 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping
     plan = {k: v for k, v in asdict(run.plan).items() if v is not None and v != PLAIN.get(k)}
     if run.plan.steps is not None:
         del plan["epochs"]
+    parts += ["--compiled"] * plan.pop("compiled", False)
     others = {k: v for k in ("threads", "device", "workers") if (v := getattr(run, k)) != getattr(Run(), k)}
     for name, value in (plan | others).items():
         parts += [f"--{name.replace('_', '-')}", str(value)]

@@ -3,15 +3,18 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import isnan
+from math import ceil, isnan
 from typing import Any
 
 from ..strategies import metrics, team
+from ..strategies.compiled import doubt, refuse_hooks
 from ..strategies.coupled import prepare
 from ..strategies.fitness import Caution, caution
 from ..strategies.loop import Bookmark, Milestone, learn
+from ..strategies.phases import Clock
 from ..streams.dataset import Dataset
-from . import command, report
+from ..streams.experience import Stream
+from . import command, profile, report
 from .journal import Row, matrix, robustness, row, under
 from .results import Comparison
 from .run import Run, build
@@ -27,6 +30,7 @@ class Continual:
         self.run, (self.stream, self.learner, self.strategy) = run, build(run, dataset)
         start_from(self.learner.model, run, site)
         self.learner.pulse, self.length = alive, len(self.stream.marks)
+        self.site = site
 
     def reached(self, checkpoint):
         return sum(mark < checkpoint["experience"] for mark in self.stream.marks) if checkpoint else 0
@@ -36,12 +40,20 @@ class Continual:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caution)  # a command says it once, for all of its runs
             stones = learn(self.stream, self.learner, self.strategy, self.run.plan, checkpoint, due)
+        clock = Clock(self.learner.device) if self.site.profile and team.rank() == 0 else None
+        self.learner.phase = clock or self.learner.phase
         for stone in stones:
             place = (stone.checkpoint["experience"], stone.checkpoint.get("step", 0))
+            told = None if isinstance(stone, Bookmark) else self._told(stone)
+            self.learner.phase("log")  # until whoever takes the step asks for the next
             if isinstance(stone, Bookmark):
                 yield Step(place, stone.checkpoint)
+                self.learner.phase("data")
             else:
-                yield Step(place, stone.checkpoint, self._told(stone), stone.seconds, self._figures(stone))
+                yield Step(place, stone.checkpoint, told, stone.seconds, self._figures(stone))
+        if clock is not None and clock.steps:
+            title = f"{self.run.strategy} on {self.run.stream}, {self.run.model}, seed {self.run.seed}"
+            profile.keep(clock, self.site.folder(self.run), title, self.learner.uncaptured)
 
     def _told(self, stone: Milestone) -> dict[str, Any]:
         told = row(stone)
@@ -72,7 +84,16 @@ def _refuse(run: Run, dataset: Dataset, site: Site) -> str:
     state = strategy.init(learner)
     if run.attacks:
         refuse(run, stream, learner, strategy, state)
-    return caution(strategy, stream.protocol)
+    doubts = [caution(strategy, stream.protocol)]
+    if run.plan.compiled:
+        refuse_hooks(learner)
+        doubts.append(doubt(_steps(run, stream), run.device))
+    return "; it ".join(filter(None, doubts))
+
+
+def _steps(run: Run, stream: Stream) -> int:
+    each = (run.plan.steps or run.plan.epochs * ceil(len(e) / run.plan.batch_size) for e in stream)
+    return sum(each)
 
 
 def _metrics(rows: Sequence[Row]) -> dict[str, float]:

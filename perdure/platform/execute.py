@@ -20,6 +20,7 @@ from ..streams.dataset import Dataset
 from .events import Event, Failed, Finished, Reached, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
+from .profile import PROFILE
 from .saving import Saving
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
@@ -90,7 +91,8 @@ def forget(run: AnyRun, site: Site) -> None:
     Journal(store.folder, store.newest()).clear()
     for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
         (site.folder(run) / name).unlink(missing_ok=True)
-    shutil.rmtree(site.folder(run) / PICTURES, ignore_errors=True)
+    for name in (PICTURES, PROFILE):
+        shutil.rmtree(site.folder(run) / name, ignore_errors=True)
 
 
 def _attempt(run, site, dataset, store, journal, attempt, alive):

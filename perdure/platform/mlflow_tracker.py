@@ -27,6 +27,7 @@ from .events import Event, Failed, Finished, Reached
 from .execute import begin
 from .journal import Journal
 from .kinds import AnyRun, kind
+from .profile import PROFILE
 from .secrets import masked
 from .site import Site
 from .storage import STORAGE, tracking_in_job
@@ -245,6 +246,8 @@ class _Mirror:
             self._client.log_figure(id, figure, f"figures/{sanitized(name).replace(' ', '_')}.png")
         for path in self.site.pictures(run):
             self._client.log_artifact(id, str(path), "figures")
+        for path in sorted((self.site.folder(run) / PROFILE).glob("*")):
+            self._client.log_artifact(id, str(path), PROFILE)
 
     def _report(self, final: Told) -> None:
         parent = self.known["parent"]

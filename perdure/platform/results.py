@@ -11,6 +11,7 @@ from ..strategies.attacks.names import attack
 from ..strategies.fitness import caution
 from ..strategies.names import strategy
 from ..streams.names import stream_recipe
+from . import profile
 from .journal import Journal, Row, matrix, robustness, under
 from .site import Site
 
@@ -24,6 +25,7 @@ class Outcome:
     seconds: float  # spent on its experiences
     status: str = "finished"
     problem: str = ""
+    profile: dict[str, Any] = field(default_factory=dict)  # where its time went, if that was asked for
     pictures: tuple[Path, ...] = ()  # PNG files that it has drawn of itself
 
     def metrics(self) -> dict[str, float]:
@@ -40,7 +42,8 @@ class Outcome:
     @staticmethod
     def of(run: Any, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
         journal = Journal(site.folder(run))
-        return Outcome(run, journal.rows(), journal.seconds(), status, problem, tuple(site.pictures(run)))
+        spent = profile.read(site.folder(run))
+        return Outcome(run, journal.rows(), journal.seconds(), status, problem, spent, tuple(site.pictures(run)))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..strategies.attacks.names import ATTACKS, attack
 from ..strategies.base import Strategy
 from ..strategies.learner import Learner
 from ..strategies.loop import Plan
+from ..strategies.models.placed import placed
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Source
 from ..streams.experience import Stream
@@ -21,7 +22,7 @@ from ..streams.names import DATASETS, STREAMS, stream_recipe
 
 ATTACKED = ("attacks", "attack_samples")
 NEUTRAL = {"start": "", "after": "", "workers": 1}  # what leaves a run what it was without them
-PLAIN = {"accumulate": 1, "precision": "float32"}  # the same of a plan
+PLAIN = {"accumulate": 1, "precision": "float32", "compiled": False}  # the same of a plan
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,6 @@ def fresh(by: Settings, shape: tuple[int, ...], classes: int) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.integer("model"))
         model = names.model(by.model).build(shape, classes)
-    learner = Learner(model.to(by.device), names.optimizer(by.optimizer), rng)
+    learner = Learner(placed(model, by.device), names.optimizer(by.optimizer), rng)
     learner.optimizer(model.parameters())  # torch's first brings its compiler in: seconds that are no experience's
     return learner

@@ -16,6 +16,7 @@ class Site:
     plugins: tuple[str, ...] = ()  # Python files that register names of their own
     every_seconds: float | None = 60.0  # between checkpoints inside an experience
     every_steps: int | None = None  # the same, in steps
+    profile: bool = False  # tell where the time of every run goes
     workers: int = 1  # of a run of its own process, that share its work
     storage: str = ""  # address of the remote storage that home is a copy of
 

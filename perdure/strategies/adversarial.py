@@ -32,6 +32,7 @@ class AdversarialTraining(Strategy):
     """
 
     recalls = None
+    still = False
     attack: Attack = PGD(steps=7)  # noqa: RUF009
     eps: float | None = None  # instead of the attack's own
     share: float = 0.5  # of a batch that is attacked
@@ -55,7 +56,9 @@ class AdversarialTraining(Strategy):
 
     def augment(self, learner, batch, state):
         count = max(1, round(self.share * len(batch.y)))
-        rows = torch.randperm(len(batch.y), generator=learner.rng["adversarial"])[:count].to(batch.y.device)
+        rows = torch.randperm(len(batch.y), generator=learner.rng["adversarial"])[:count].to(
+            batch.y.device, non_blocking=True
+        )
         moved = attacked(learner, batch, rows, self._now(learner))
         keep_apart(learner, torch.zeros_like(batch.y, dtype=torch.bool).index_fill_(0, rows, True))
         return batch._replace(x=batch.x.index_copy(0, rows, moved))

@@ -20,10 +20,13 @@ class Strategy:
 
     recalls: whether classes of different experiences are learned against each other: True for rehearsal, False
     for what only holds on to the past. A stage that does neither says None.
+    still: whether `penalty` and `steer` do the same work on the same memory at every step of an experience, wait for
+    nothing and draw nothing, so that a GPU may capture and replay them; None says yes where it has neither of them.
     replays: how often every batch is learned in a row; of a sum, the most that a stage asks for.
     """
 
     recalls: ClassVar[bool | None] = True
+    still: ClassVar[bool | None] = None
     replays: int = 1
 
     def curriculum(self, stream: Stream) -> Stream:

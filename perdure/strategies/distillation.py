@@ -19,6 +19,7 @@ class Distillation(Strategy):
     """
 
     recalls = False
+    still = True
     strength: float = 1.0
     temperature: float = 2.0
 

@@ -19,6 +19,7 @@ class EWC(Strategy):
     """
 
     recalls = False
+    still = True
     strength: float = 100.0
     samples: int | None = None  # of each experience, to estimate its diagonal Fisher F_t; None takes all
     labels: Literal["model", "data"] = "model"  # the true Fisher draws them from the model; the empirical does not

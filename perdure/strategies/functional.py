@@ -29,6 +29,7 @@ class Functional(Strategy):
     """
 
     recalls = False
+    still = True
     strength: float = 100.0
     distance: Distance = "wasserstein"
     samples: int | None = 1024  # of each experience; None takes all

@@ -28,6 +28,7 @@ class GradientProjection(Strategy):
     """
 
     recalls = False
+    still = True
     threshold: float | tuple[float, ...] = 0.97  # of the energy of a layer's inputs; or one for each layer in turn
     increase: float = 0.0  # of the thresholds, per experience
     samples: int = 300  # of each experience, whose inputs make the basis

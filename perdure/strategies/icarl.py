@@ -21,6 +21,7 @@ class ICaRL(Strategy):
     and means have length one.
     """
 
+    still = True
     capacity: int
     strength: float = 1.0  # of distillation
 

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from ..streams.experience import Batch
 from . import team
+from .phases import silent
 from .rng import Rng
 
 Params = Mapping[str, Tensor]
@@ -32,8 +33,11 @@ class Learner:
     protocol: str = "class"  # of the stream that is being learned
     pulse: Callable[[], object] = idle  # called during long work between steps, to show that there is life
     precision: Precision = "float32"  # of what layers multiply; weights, losses and steps stay in float32
+    compiled: Callable[[Tensor], Tensor] | None = None  # the model, for training; itself by default
     parts: int = 1  # that a batch is passed through in, one after the other
     workers: int = 1  # that are going to share the work; several are a `team` once they are at it
+    phase: Callable[[str], object] = silent  # told of every phase of the run that begins, as `phases.PHASES` names them
+    uncaptured: str = ""  # why the steps of the experience under way are not captured, where they are not
     progress: float = 0.0  # share of the experience's steps that are done once the one under way is
     scratch: dict[str, Any] = field(default_factory=dict)  # what stages leave for later in a step, or for its replays
     task: Tensor = field(init=False)  # (B,) of the samples whose forward pass is under way; gates ask for it
@@ -69,10 +73,15 @@ class Learner:
     def _answers(self, params: Params | None, x: Tensor, task: Tensor) -> Tensor:
         self.task = task
         if self.precision == "float32":
-            return self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
+            return self._through(params, x)
         with torch.autocast(x.device.type, torch.bfloat16):
-            told = self.model(x) if params is None else functional_call(self.model, dict(params), (x,))
+            told = self._through(params, x)
         return told.float()
+
+    def _through(self, params: Params | None, x: Tensor) -> Tensor:
+        if params is not None:
+            return functional_call(self.model, dict(params), (x,))
+        return self.compiled(x) if self.compiled is not None and self.model.training else self.model(x)
 
     @property
     def keeps_optimizer(self) -> bool:

@@ -13,13 +13,15 @@ from torch import Tensor, optim
 from ..streams.experience import Batch, Experience, Stream
 from . import team
 from .base import OwnLoop, State, Strategy
+from .captured import steps_of
+from .compiled import compiled
 from .coupled import prepare
 from .finite import Diverged
 from .fitness import Caution, caution
 from .learner import Learner, Precision
 from .nested import copied, state_bytes
 
-CHECK = 100  # steps between looks at the losses; each look waits for the device
+CHECK = 100  # steps between looks at the losses; where a look waits for the device, epochs are
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Plan:
     steps: int | None = None
     accumulate: int = 1
     precision: Precision = "float32"  # bfloat16: of what layers multiply (autocast)
+    compiled: bool = False  # the model, by torch.compile: half a minute to begin with, and other roundings
 
     def __post_init__(self):
         if self.precision not in get_args(Precision):
@@ -105,7 +108,9 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
     if team.size() > 1:
         prepare(learner.model)
     state = strategy.init(learner)
+    learner.compiled = compiled(learner) if plan.compiled else None
     if checkpoint is None:
+        learner.phase("evaluate")
         before = [stream[j] for j in stream.tested(stream.marks[0])]
         baseline, first = evaluate(learner, before, strategy, state), 0
     else:
@@ -113,6 +118,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
         state, baseline, first = checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
     started, optimizer = time.perf_counter(), None
     for i in range(first, len(stream)):
+        learner.phase("data")
         experience, learner.heads = stream[i], stream.heads(i)
         if optimizer is None:  # a new one after every mark, unless it is kept
             optimizer = learner.optimizer(learner.model.parameters())
@@ -122,6 +128,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due
         )
         checkpoint = None
+        learner.phase("consolidate")
         learner.rng = root.fold(i, "consolidate")
         state = strategy.consolidate(learner, experience, state)
         if i not in stream.marks:
@@ -129,6 +136,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
                 at = _after(learner, state, baseline, i)
                 yield Bookmark(i + 1, 0, at | {"optimizer": copied(optimizer.state_dict())})
             continue
+        learner.phase("evaluate")
         accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
         extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
         aims = [replace(stream[i], test=aim) for known in stream.aims[: i + 1] for aim in known]
@@ -173,6 +181,8 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.model.train()
     batches = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
+    take = steps_of(partial(_step, learner, optimizer, strategy, state), learner, strategy, state, last - first)
+    every = CHECK if learner.device.type == "cpu" else per_epoch * strategy.replays
     asked = marked = False
     for step in range(first, last):
         again = step % strategy.replays
@@ -180,11 +190,12 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
             learner.scratch.clear()
         root.fold(i, "step", step).seed_torch()
         learner.rng, learner.progress = root.fold(i, "step", step - again), (step + 1) / last
-        losses[step] = _step(learner, optimizer, strategy, next(batches), state)
+        losses[step] = take(next(batches))
+        learner.phase("data")
         asked = due() or asked
         marked = asked and again == strategy.replays - 1  # between replays there is no way to go on from
         asked = asked and not marked
-        if marked or step % CHECK == CHECK - 1 or step == last - 1:
+        if marked or step % every == every - 1 or step == last - 1:
             _refuse_divergence(losses[: step + 1], learner, i, per_epoch)
         if marked and step < last - 1:
             at = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i}
@@ -193,14 +204,22 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
     return losses, marked or asked
 
 
-def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, batch: Batch, state: State) -> Tensor:
-    loss = _passed(learner, strategy, strategy.augment(learner, batch, state), state)
+def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, state: State, batch: Batch) -> Tensor:
+    """From a batch as the strategy gives it to moved weights: the part that may be captured."""
+    loss = _passed(learner, strategy, batch, state)
+    learner.phase("steer")
     grads = team.mean({name: p.grad for name, p in learner.params.items() if p.grad is not None})
     for name, grad in strategy.steer(learner, grads, state).items():
-        learner.params[name].grad = grad
+        learner.params[name].grad = _alike(grad, learner.params[name])
+    learner.phase("optimizer")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss
+
+
+def _alike(grad: Tensor, p: Tensor) -> Tensor:
+    """A gradient that lies in memory as its parameter does: a fused optimizer walks both without looking."""
+    return grad if grad.stride() == p.stride() else torch.empty_like(p).copy_(grad)
 
 
 def _passed(learner: Learner, strategy: Strategy, batch: Batch, state: State) -> Tensor:
@@ -213,8 +232,12 @@ def _passed(learner: Learner, strategy: Strategy, batch: Batch, state: State) ->
 
 
 def _descended(learner: Learner, strategy: Strategy, batch: Batch, state: State, share: Tensor | float) -> Tensor:
+    learner.phase("forward")
     outputs = learner.outputs(batch.x, batch.task)
-    loss = share * (learner.loss(outputs, batch) + strategy.penalty(learner, batch, outputs, state))
+    told = learner.loss(outputs, batch)
+    learner.phase("penalty")
+    loss = share * (told + strategy.penalty(learner, batch, outputs, state))
+    learner.phase("backward")
     loss.backward()
     return loss.detach()
 

@@ -17,6 +17,7 @@ class MAS(Strategy):
     """
 
     recalls = False
+    still = True
     strength: float = 1.0
     samples: int | None = None  # of each experience; None takes all
 

@@ -54,7 +54,7 @@ def remembered(
 
 def drawn(memory: State, n: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
     """n samples of the memory, with repeats, and where they lie in it."""
-    at = torch.randint(len(memory["y"]), (n,), generator=generator).to(memory["y"].device)
+    at = torch.randint(len(memory["y"]), (n,), generator=generator).to(memory["y"].device, non_blocking=True)
     return Samples(memory["x"], memory["y"], memory["task"]).batch(at), at
 
 

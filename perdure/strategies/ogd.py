@@ -20,6 +20,7 @@ class OGD(Strategy):
     """
 
     recalls = False
+    still = True
     samples: int = 40
 
     def __post_init__(self):

@@ -5,6 +5,7 @@ torch's own, with one kernel for all parameters (`fused`), which is exact and th
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn, optim
 
@@ -43,7 +44,7 @@ class Adam:
         _refuse_bad_rate(self.lr)
 
     def __call__(self, params: Iterable[nn.Parameter]) -> optim.Optimizer:
-        return optim.Adam(params, self.lr, self.betas, weight_decay=self.weight_decay, fused=True)
+        return optim.Adam(**_on(params), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -59,4 +60,10 @@ class AdamW:
         _refuse_bad_rate(self.lr)
 
     def __call__(self, params: Iterable[nn.Parameter]) -> optim.Optimizer:
-        return optim.AdamW(params, self.lr, self.betas, weight_decay=self.weight_decay, fused=True)
+        return optim.AdamW(**_on(params), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+
+
+def _on(params: Iterable[nn.Parameter]) -> dict[str, Any]:
+    """Parameters, and how their optimizer goes about them: on a GPU its steps may be captured."""
+    known = list(params)
+    return {"params": known, "fused": True, "capturable": known[0].device.type == "cuda"}

@@ -18,6 +18,7 @@ class SynapticIntelligence(Strategy):
     """
 
     recalls = False
+    still = True
     strength: float = 1.0
     damping: float = 0.1
 

@@ -143,7 +143,7 @@ class Stream:
     """
 
     experiences: Sequence[Experience]
-    classes: Tensor  # (T, C) bool, on the CPU
+    classes: Tensor  # (T, C) bool
     protocol: Protocol
     foresight: bool = False
     order: tuple[int, ...] | None = None  # the task of every experience; task i in experience i by default
@@ -202,7 +202,8 @@ class Stream:
         if torch.device(device) == self[0].test.device:
             return self
         aims = Lazy(len(self.aims), lambda i: tuple(aim.to(device) for aim in self.aims[i]))
-        return replace(self, experiences=Lazy(len(self), lambda i: _moved(self[i], device)), aims=aims)
+        experiences = Lazy(len(self), lambda i: _moved(self[i], device))
+        return replace(self, experiences=experiences, classes=self.classes.to(device), aims=aims)
 
 
 class Lazy(Sequence):
