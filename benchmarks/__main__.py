@@ -2,12 +2,26 @@
 
 import sys
 
-from . import attacks, data, generators, loop, meta, methods, platform, projection, search, strategies, workers
+from . import (
+    attacks,
+    data,
+    generators,
+    loop,
+    meta,
+    methods,
+    platform,
+    projection,
+    search,
+    strategies,
+    together,
+    workers,
+)
 
 PARTS = {
     "platform": platform.main,
     "search": search.main,
     "loop": loop.main,
+    "together": together.main,
     "methods": methods.main,
     "strategies": strategies.main,
     "projection": projection.main,

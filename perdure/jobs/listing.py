@@ -64,6 +64,9 @@ def _entry(name: str, cls: type) -> dict[str, str]:
     about = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
     first = (inspect.getdoc(inspect.getmodule(cls)) or "").partition("\n")[0]
     paper = first[first.find("(") + 1 : first.rfind(")")] if "(" in first and "(" not in about else ""
+    apart = getattr(cls, "apart", "")
+    if apart:
+        about = f"{about} Seeds one after another: {apart}."
     return {"name": name, "text": f"{name}({arguments})" if arguments else name, "about": about, "paper": paper} | (
         {"about": f"{about.removesuffix('.')} ({paper})."} if paper else {}
     )

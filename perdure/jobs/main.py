@@ -159,6 +159,7 @@ def compare(
     here: o.Here = False,
     slots: o.Slots = None,
     gpus_per_run: o.GpusPerRun = 0.0,
+    together: o.Together = None,
     address: o.Address = None,
     silence: o.Silence = 300.0,
     tracking: o.Tracking = True,

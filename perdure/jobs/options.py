@@ -169,6 +169,15 @@ Here = Annotated[bool, Option("--here/--fleet", help="In this process, or on Ray
 Slots = Annotated[int | None, Option(help="Runs at once; all CPUs by default.", callback=_slots, rich_help_panel=WHERE)]
 GpusPerRun = Annotated[float, Option(help="0.25 lets four runs share one.", callback=_share, rich_help_panel=WHERE)]
 Workers = Annotated[int, Option(help="Ray workers that share each meta-batch.", min=1, rich_help_panel=WHERE)]
+Together = Annotated[
+    bool | None,
+    Option(
+        "--together/--apart",
+        help="Learn seeds at once, or one after another; to the same bits.",
+        show_default="the faster",
+        rich_help_panel=WHERE,
+    ),
+]
 Address = Annotated[str | None, Option(help="Ray cluster to join, as host:6379.", rich_help_panel=WHERE)]
 Silence = Annotated[float, Option(help="Seconds without a step that mean a hung run.", rich_help_panel=WHERE)]
 Tracking = Annotated[bool, Option(help="Mirror everything in MLflow.", rich_help_panel=WHERE)]

@@ -70,13 +70,15 @@ class Lines:
         pass
 
     def __call__(self, event):
-        from ..platform.events import Failed, Finished, Lost, Started
+        from ..platform.events import Failed, Finished, Grouped, Lost, Started
 
         self._tally.hear(event)
         run = self._runs[event.run]
         name = f"{run.method} seed {run.seed}"
         count = f"[{len(self._tally.done)}/{len(self._runs)}]"
         match event:
+            case Grouped():
+                self._say(event.why)
             case Started(resumed=True):
                 self._say(f"{name}: goes on from its checkpoint (attempt {event.attempt})")
             case Finished():
@@ -115,10 +117,10 @@ class Live:
         self._progress.stop()
 
     def __call__(self, event):
-        from ..platform.events import Failed, Lost
+        from ..platform.events import Failed, Grouped, Lost
 
         self._tally.hear(event)
-        if isinstance(event, Failed | Lost):
+        if isinstance(event, Failed | Grouped | Lost):
             self._lines(event)
         method = self._runs[event.run].method
         own = [id for id, run in self._runs.items() if run.method == method]

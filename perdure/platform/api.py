@@ -33,6 +33,7 @@ from .run import Run
 from .secrets import secret
 from .site import Site
 from .storage import absolute
+from .together import expect_together
 from .tracker import Tracker, Untracked
 
 
@@ -49,6 +50,7 @@ class How:
     gpus_per_run: float = 0.0  # a fraction lets runs share one
     address: str | None = None  # of a Ray cluster to join; None starts one on this machine
     workers: int = 1  # that share every meta-batch of a run in this process
+    together: bool | None = None  # learn seeds, and other numbers of one strategy, at once; None where that is faster
     silence: float = 300.0  # seconds without a step after which a run is given to another actor
     profile: bool = False  # tell where the time of every run goes
     tracking: bool = True  # mirror everything in MLflow
@@ -186,7 +188,8 @@ def meta(
 def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Any:
     """Make the runs of a command, or go on with them."""
     how = how.settled()
-    site = Site(how.home, how.data, how.plugins, how.save_every, profile=how.profile, workers=how.workers)
+    more = {"profile": how.profile, "workers": how.workers, "together": how.together}
+    site = Site(how.home, how.data, how.plugins, how.save_every, **more)
     if again:
         with command.held(site.home):
             for run in command.runs:
@@ -194,6 +197,8 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody)
     mirror.fetch([run.id for run in command.runs], site)
     data = Data(site)
     check(command, site, data)
+    if how.together:
+        expect_together(command.runs)
     kept = asdict(how)
     if how.tracking_uri and secret(how.tracking_uri):
         kept["tracking_uri"] = None  # whoever resumes says it again

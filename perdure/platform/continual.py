@@ -1,7 +1,7 @@
 """The work of a run that learns a stream."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil, isnan
 from typing import Any
@@ -42,20 +42,24 @@ class Continual:
             stones = learn(self.stream, self.learner, self.strategy, self.run.plan, checkpoint, due)
         clock = Clock(self.learner.device) if self.site.profile and team.rank() == 0 else None
         self.learner.phase = clock or self.learner.phase
+        yield from self.told(stones)
+        if clock is not None and clock.steps:
+            title = f"{self.run.strategy} on {self.run.stream}, {self.run.model}, seed {self.run.seed}"
+            profile.keep(clock, self.site.folder(self.run), title, self.learner.uncaptured)
+
+    def told(self, stones: Iterable[Milestone | Bookmark]) -> Iterator[Step]:
+        """What is kept and said of each."""
         for stone in stones:
             place = (stone.checkpoint["experience"], stone.checkpoint.get("step", 0))
-            told = None if isinstance(stone, Bookmark) else self._told(stone)
+            line = None if isinstance(stone, Bookmark) else self._row(stone)
             self.learner.phase("log")  # until whoever takes the step asks for the next
             if isinstance(stone, Bookmark):
                 yield Step(place, stone.checkpoint)
                 self.learner.phase("data")
             else:
-                yield Step(place, stone.checkpoint, told, stone.seconds, self._figures(stone))
-        if clock is not None and clock.steps:
-            title = f"{self.run.strategy} on {self.run.stream}, {self.run.model}, seed {self.run.seed}"
-            profile.keep(clock, self.site.folder(self.run), title, self.learner.uncaptured)
+                yield Step(place, stone.checkpoint, line, stone.seconds, self._figures(stone))
 
-    def _told(self, stone: Milestone) -> dict[str, Any]:
+    def _row(self, stone: Milestone) -> dict[str, Any]:
         told = row(stone)
         if self.run.attacks:
             state, now = stone.checkpoint["strategy"], self.stream.marks[stone.experience]

@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Slot:
-    """An actor, and the run that it has in hand."""
+    """An actor, and the runs that it has in hand: one, or several that are learned together."""
 
     actor: Any
     whereabouts: Any
     where: tuple[str, int] | None = None  # machine and process, once it is up
-    run: AnyRun | None = None
-    events: Any = None  # the stream of the run's events
+    runs: list[AnyRun] = field(default_factory=list)
+    events: Any = None  # the stream of the runs' events
     heard: float = 0.0  # when the run last gave a sign of life
     ping: Any = None
 
     @property
     def free(self) -> bool:
-        return self.where is not None and self.run is None
+        return self.where is not None and not self.runs
 
 
 @dataclass
@@ -56,10 +56,10 @@ class Crew:
 
     def fit(self, waiting: int, spare: bool) -> None:
         """As many actors as the cluster has room for now: it may have lost a machine, or got one. And a spare one."""
-        idle = sorted((slot for slot in self.slots if not slot.run), key=lambda slot: slot.where is not None)
+        idle = sorted((slot for slot in self.slots if not slot.runs), key=lambda slot: slot.where is not None)
         for slot in idle[: max(0, -self._more())]:
             self._lose(slot)
-        joined = max(0, min(self._more(), waiting - sum(slot.run is None for slot in self.slots)))
+        joined = max(0, min(self._more(), waiting - sum(not slot.runs for slot in self.slots)))
         if joined:
             self.slots += [self._started() for _ in range(joined)]
             log.warning("there is room again: %d at once from here on", len(self.slots))

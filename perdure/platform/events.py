@@ -43,4 +43,21 @@ class Lost:
     reason: str
 
 
-Event = Started | Reached | Finished | Failed | Lost
+@dataclass(frozen=True)
+class Kept:
+    """A place between milestones can be gone on with; told only to who makes several runs in turns."""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Several runs that could be learned at once, whether they are, and why."""
+
+    run: str  # the first of them
+    runs: tuple[str, ...]
+    together: bool
+    why: str
+
+
+Event = Started | Reached | Finished | Failed | Lost | Kept | Grouped

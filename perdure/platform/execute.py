@@ -17,21 +17,27 @@ import torch
 
 from ..strategies.finite import Diverged
 from ..streams.dataset import Dataset
-from .events import Event, Failed, Finished, Reached, Started
+from .events import Event, Failed, Finished, Kept, Reached, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
 from .profile import PROFILE
 from .saving import Saving
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
+from .work import Work
 
 
 def execute(
-    run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[], None] = lambda: None
+    run: AnyRun,
+    site: Site,
+    dataset: Dataset | None,
+    alive: Callable[[], None] = lambda: None,
+    part: Work | None = None,
 ) -> Iterator[Event]:
     """Make `run`, or go on with it, or tell of it again where it is finished.
 
-    alive: called after every step. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
+    alive: called after every step. part: its work, where that is done together with others'; Kept is told then whenever
+    it is their turn. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
     """
     if site.storage:
         from .mirror import mirrored
@@ -47,7 +53,7 @@ def execute(
     journal = Journal(folder, attempt)
     try:
         begin(run, site)
-        yield from _attempt(run, site, dataset, store, journal, attempt, alive)
+        yield from _attempt(run, site, dataset, store, journal, attempt, alive, part)
     except Fenced as e:
         yield Failed(run.id, "taken", f"{e}: somebody else is making this run now")
     except Exception as e:
@@ -95,10 +101,10 @@ def forget(run: AnyRun, site: Site) -> None:
         shutil.rmtree(site.folder(run) / name, ignore_errors=True)
 
 
-def _attempt(run, site, dataset, store, journal, attempt, alive):
+def _attempt(run, site, dataset, store, journal, attempt, alive, part):
     torch.set_num_threads(run.threads)
     folder, data = site.folder(run), dataset.fingerprint if dataset is not None else ""
-    work = kind(run).work(run, dataset, alive, site)
+    work = part or kind(run).work(run, dataset, alive, site)
     checkpoint, of = store.loaded()
     if checkpoint is not None and checkpoint["data"] != data:
         raise ValueError(
@@ -128,6 +134,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive):
             saving.give(step.checkpoint | about, attempt, step.place)
             if step.row is not None:  # now, and not once it is saved: where that fails, the same is told again
                 yield Reached(run.id, step.row, step.seconds)
+            elif part is not None:
+                yield Kept(run.id)
     store.guard(attempt)
     journal.end()
     write(store.folder / "finished", b"")

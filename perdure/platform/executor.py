@@ -11,6 +11,7 @@ from .events import Event, Failed
 from .execute import execute
 from .kinds import AnyRun
 from .site import Site
+from .together import choose, execute_together, pieces
 
 
 class Executor(Protocol):
@@ -38,7 +39,7 @@ class Data:
 
 
 class InProcess:
-    """One run after the other, in this process."""
+    """One run after the other, in this process; those that are learned together, at once."""
 
     def __init__(self, site: Site, data: Data | None = None):
         self._site, self._data = site, data or Data(site)
@@ -46,13 +47,20 @@ class InProcess:
     def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
         threads = torch.get_num_threads()
         try:
-            for run in runs:
+            for piece in pieces(runs, self._site):
                 try:
-                    dataset = self._data.of(run)
+                    dataset = self._data.of(piece[0])
                 except (ValueError, FileNotFoundError) as e:
-                    yield Failed(run.id, "user", str(e))
+                    yield from (Failed(run.id, "user", str(e)) for run in piece)
                     continue
-                yield from execute(run, self._site, dataset)
+                chosen = choose(piece, self._site, dataset)
+                if chosen:
+                    yield chosen
+                if chosen and chosen.together:
+                    yield from execute_together(piece, self._site, dataset)
+                else:
+                    for run in piece:
+                        yield from execute(run, self._site, dataset)
         finally:
             torch.set_num_threads(threads)
 

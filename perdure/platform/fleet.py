@@ -11,11 +11,12 @@ from typing import Any
 from ..streams.dataset import Dataset
 from . import cluster
 from .crew import Crew, Slot, ask, got, is_ready, last_line
-from .events import Event, Failed, Finished, Lost
+from .events import Event, Failed, Finished, Grouped, Lost
 from .executor import Data
 from .kinds import AnyRun
 from .site import Site
 from .store import Store
+from .together import pieces
 from .worker import UNSHARED, packed
 
 NODE = "node has died"  # what Ray says of an actor whose machine it has lost
@@ -55,18 +56,25 @@ class Fleet:
         self._crew = Crew(self.site, self.slots, self.gpus_per_run)
 
     def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
-        waiting, crew = deque(runs), self._crew
+        crew = self._crew
         if not runs:
             return
         crew.man(max(r.threads for r in runs), len(runs))
+        waiting = deque(pieces(runs, self.site, len(crew.slots)))
         self._losses.clear()
         begun = looked = manned = time.monotonic()
         try:
-            while waiting or any(slot.run for slot in crew.slots):
+            while waiting or any(slot.runs for slot in crew.slots):
                 for slot in [s for s in crew.slots if s.free][: len(waiting)]:
                     yield from self._give(slot, waiting.popleft())
                 for slot, event in self._listen(bool(waiting)):
-                    yield self._again(slot, event, waiting) if isinstance(event, Lost) else event
+                    if isinstance(event, Grouped) and not event.together:  # the actor makes the first of them
+                        waiting.extendleft([run] for run in reversed(slot.runs[1:]))
+                        slot.runs = slot.runs[:1]
+                    if isinstance(event, Lost):
+                        yield from self._again(slot, event, waiting)
+                    else:
+                        yield event
                 now = time.monotonic()
                 if any(slot.where for slot in crew.slots):
                     manned = now
@@ -76,7 +84,7 @@ class Fleet:
                     looked = now
                     crew.fit(len(waiting), now - begun > self.spare_after)
         finally:
-            if any(slot.run for slot in crew.slots):  # whoever stopped listening wants no more work done
+            if any(slot.runs for slot in crew.slots):  # whoever stopped listening wants no more work done
                 crew.dismiss()
 
     def close(self) -> None:
@@ -85,41 +93,45 @@ class Fleet:
         if self._ours:
             cluster.disconnect()
 
-    def _again(self, slot: Slot, lost: Lost, waiting: deque[AnyRun]) -> Event:
-        """Another actor for the slot, and the run, before all others, for the first that is free; or an end to it."""
-        run, slot.run = slot.run, None
-        assert run
+    def _again(self, slot: Slot, lost: Lost, waiting: deque[list[AnyRun]]) -> Iterator[Event]:
+        """Another actor for the slot, and the runs, before all others, for the first that is free; or their end."""
+        runs, slot.runs, left = slot.runs, [], []
         self._crew.replace(slot)
-        place = Store(self.site.folder(run)).place()
-        if place > self._places.get(run.id, ""):
-            self._losses[run.id] = 0
-        self._places[run.id] = place
-        self._losses[run.id] += 1
-        if self._losses[run.id] > self.retries:
+        for run in runs:
+            place = Store(self.site.folder(run)).place()
+            if place > self._places.get(run.id, ""):
+                self._losses[run.id] = 0
+            self._places[run.id] = place
+            self._losses[run.id] += 1
             count = self._losses[run.id]
-            return Failed(run.id, "lost", f"lost its actor {count} times at one place, the last time: {lost.reason}")
-        waiting.appendleft(run)
-        return lost
+            if count > self.retries:
+                why = f"lost its actor {count} times at one place, the last time: {lost.reason}"
+                yield Failed(run.id, "lost", why)
+            else:
+                left.append(run)
+                yield Lost(run.id, lost.reason)
+        if left:
+            waiting.appendleft(left)
 
-    def _given_up(self, waiting: deque[AnyRun], seconds: float) -> Iterator[Event]:
+    def _given_up(self, waiting: deque[list[AnyRun]], seconds: float) -> Iterator[Event]:
         """There is nobody, and nobody comes."""
         why = f"no actor for {seconds:.0f} s: no machine of the cluster has {self._crew.needs()} to give"
         if self._crew.stillborn > self.retries:
             why = f"{self._crew.stillborn} actors in a row did not start: {self._crew.grief}"
         while waiting:
-            yield Failed(waiting.popleft().id, "lost", why)
+            yield from (Failed(run.id, "lost", why) for run in waiting.popleft())
 
-    def _give(self, slot: Slot, run: AnyRun) -> Iterator[Event]:
+    def _give(self, slot: Slot, runs: list[AnyRun]) -> Iterator[Event]:
         try:
-            dataset = self._data.of(run)
+            dataset = self._data.of(runs[0])
         except (ValueError, FileNotFoundError) as e:
-            yield Failed(run.id, "user", str(e))
+            yield from (Failed(run.id, "user", str(e)) for run in runs)
             return
-        key = repr(run.source())
+        key = repr(runs[0].source())
         if key not in self._held:
             self._held[key] = self._put(key, dataset)
-        slot.run, slot.heard, slot.ping = run, time.monotonic(), None
-        slot.events = slot.actor.make.options(num_returns="streaming").remote(run, key, self._held[key])
+        slot.runs, slot.heard, slot.ping = runs, time.monotonic(), None
+        slot.events = slot.actor.make.options(num_returns="streaming").remote(runs, key, self._held[key])
 
     def _put(self, key: str, dataset: Dataset | None) -> Any:
         """A data set as every actor of a machine reads it, once; or word that each is to load its own."""
@@ -136,7 +148,7 @@ class Fleet:
         """What the busy actors have to tell, after waiting a moment for it, or for another to be up."""
         import ray
 
-        busy = [slot for slot in self._crew.slots if slot.run]
+        busy = [slot for slot in self._crew.slots if slot.runs]
         streams: list[Any] = [slot.events for slot in busy]
         patience, starting = min(1.0, self.silence / 4), self._crew.starting()
         asked = streams + (starting if waiting else [])
@@ -152,33 +164,32 @@ class Fleet:
     def _next(self, slot: Slot) -> Event | None:
         from ray.exceptions import RayActorError, RayError
 
-        assert slot.run
+        assert slot.runs
         try:
             event = got(next(slot.events))
         except StopIteration:
             return None
         except RayActorError as e:
-            return Lost(slot.run.id, f"its {'machine' if NODE in str(e) else 'actor'} died")
+            return Lost(slot.runs[0].id, f"its {'machine' if NODE in str(e) else 'actor'} died")
         except RayError as e:
-            failed, slot.run = slot.run.id, None
-            return Failed(failed, "error", last_line(e))
+            return Failed(slot.runs.pop(0).id, "error", last_line(e))
         slot.heard = time.monotonic()
         if isinstance(event, Finished | Failed):
-            slot.run = None
+            slot.runs = [run for run in slot.runs if run.id != event.run]
         return event
 
     def _checked(self, slot: Slot) -> Lost | None:
         """Ask a silent actor for its last step; Lost where that is too long ago."""
         from ray.exceptions import RayError
 
-        assert slot.run
+        assert slot.runs
         now = time.monotonic()
         if slot.ping is not None and is_ready(slot.ping):
             with suppress(RayError):  # it is dead: the stream of events says so itself
                 slot.heard = max(slot.heard, now - got(slot.ping))
             slot.ping = None
         if now - slot.heard > self.silence:
-            return Lost(slot.run.id, f"no step for {self.silence:g} s")
+            return Lost(slot.runs[0].id, f"no step for {self.silence:g} s")
         if slot.ping is None and now - slot.heard > self.silence / 4:
             slot.ping = ask(slot.actor.silence)
         return None

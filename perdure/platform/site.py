@@ -19,6 +19,7 @@ class Site:
     profile: bool = False  # tell where the time of every run goes
     workers: int = 1  # of a run of its own process, that share its work
     storage: str = ""  # address of the remote storage that home is a copy of
+    together: bool | None = None  # whether runs that differ in numbers are learned at once; None where it pays
 
     def __post_init__(self):
         """Paths are this process's: actors are at work in other folders."""

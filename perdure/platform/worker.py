@@ -51,10 +51,10 @@ def unpacked(arrays: Packed, load: Callable[[], Any]):
 
 class Worker:
     def __init__(self, site: Site):
-        from . import execute, plugins  # torch and all: what makes an actor warm
+        from . import plugins, together  # torch and all: what makes an actor warm
 
         plugins.load(site.plugins)
-        self._execute, self._site, self._heard = execute.execute, site, time.monotonic()
+        self._together, self._site, self._heard = together, site, time.monotonic()
         self._datasets: dict[str, Any] = {}
 
     def whereabouts(self) -> tuple[str, int]:
@@ -64,18 +64,23 @@ class Worker:
         """Seconds since the run in hand took its last step."""
         return time.monotonic() - self._heard
 
-    def make(self, run, source: str, arrays: Packed | str | None) -> Iterator:
-        """The events of one attempt at `run`."""
+    def make(self, runs, source: str, arrays: Packed | str | None) -> Iterator:
+        """The events of one attempt at `runs`; at the first alone, where they are not to be learned together."""
         from .events import Failed
 
         self._alive()
         if source not in self._datasets:
             try:
-                self._datasets = {source: self._dataset(run, arrays)}
+                self._datasets = {source: self._dataset(runs[0], arrays)}
             except (ValueError, FileNotFoundError) as e:
-                yield Failed(run.id, "user", f"on {socket.gethostname()}: {e}")
+                yield from (Failed(run.id, "user", f"on {socket.gethostname()}: {e}") for run in runs)
                 return
-        for event in self._execute(run, self._site, self._datasets[source], self._alive):
+        dataset = self._datasets[source]
+        chosen = self._together.choose(runs, self._site, dataset)
+        if chosen:
+            yield chosen
+        some = runs if chosen and chosen.together else runs[:1]
+        for event in self._together.execute_together(some, self._site, dataset, self._alive):
             self._alive()
             yield event
 

@@ -23,10 +23,12 @@ class Strategy:
     still: whether `penalty` and `steer` do the same work on the same memory at every step of an experience, wait for
     nothing and draw nothing, so that a GPU may capture and replay them; None says yes where it has neither of them.
     replays: how often every batch is learned in a row; of a sum, the most that a stage asks for.
+    apart: why several seeds of it are learned one after another, and not together; empty where they can be.
     """
 
     recalls: ClassVar[bool | None] = True
     still: ClassVar[bool | None] = None
+    apart: ClassVar[str] = ""
     replays: int = 1
 
     def curriculum(self, stream: Stream) -> Stream:
@@ -75,6 +77,8 @@ class Strategy:
 
 class OwnLoop(Strategy):
     """A strategy that trains with a loop of its own: it has no part in ours, nor in sums of strategies."""
+
+    apart = "it trains with a loop of its own, one replica at a time"
 
     def init(self, learner):
         if learner.workers > 1 or learner.parts > 1 or learner.precision != "float32":

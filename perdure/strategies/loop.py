@@ -20,6 +20,7 @@ from .finite import Diverged
 from .fitness import Caution, caution
 from .learner import Learner, Precision
 from .nested import copied, state_bytes
+from .rng import Rng
 
 CHECK = 100  # steps between looks at the losses; where a look waits for the device, epochs are
 
@@ -103,19 +104,10 @@ def learn(
 
 def _learn(strategy, stream, learner, plan, checkpoint, due):
     root, stream = learner.rng, strategy.curriculum(stream)
-    learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), root.fold("init")
     learner.precision, learner.parts = plan.precision, plan.accumulate
     if team.size() > 1:
         prepare(learner.model)
-    state = strategy.init(learner)
-    learner.compiled = compiled(learner) if plan.compiled else None
-    if checkpoint is None:
-        learner.phase("evaluate")
-        before = [stream[j] for j in stream.tested(stream.marks[0])]
-        baseline, first = evaluate(learner, before, strategy, state), 0
-    else:
-        learner.model.load_state_dict(checkpoint["model"])
-        state, baseline, first = checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
+    state, baseline, first = begun(strategy, stream, learner, plan, checkpoint)
     started, optimizer = time.perf_counter(), None
     for i in range(first, len(stream)):
         learner.phase("data")
@@ -124,7 +116,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             optimizer = learner.optimizer(learner.model.parameters())
         if checkpoint is not None and "optimizer" in checkpoint:
             optimizer.load_state_dict(checkpoint["optimizer"])
-        losses, marked = yield from _train(
+        losses, marked = yield from train(
             experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due
         )
         checkpoint = None
@@ -133,25 +125,53 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
         state = strategy.consolidate(learner, experience, state)
         if i not in stream.marks:
             if marked:
-                at = _after(learner, state, baseline, i)
+                at = after(learner, state, baseline, i)
                 yield Bookmark(i + 1, 0, at | {"optimizer": copied(optimizer.state_dict())})
             continue
         learner.phase("evaluate")
-        accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
-        extras, after = strategy.describe(learner, state), _after(learner, state, baseline, i)
-        aims = [replace(stream[i], test=aim) for known in stream.aims[: i + 1] for aim in known]
-        if aims:  # of a poisoner, who has been at work on the experiences so far
-            hits = evaluate(learner, aims, strategy, state)
-            extras["poison_success"] = sum(hits) / len(hits)
+        stone = reached(strategy, stream, learner, state, baseline, i, losses[-len(batches(experience, plan, root)) :])
         if learner.keeps_optimizer:
-            after["optimizer"] = copied(optimizer.state_dict())
+            stone.checkpoint["optimizer"] = copied(optimizer.state_dict())
         else:
             optimizer = None
-        spent = time.perf_counter() - started
-        loss = losses[-len(_batches(experience, plan, root, i, 0)) :].mean().item()
-        carried = state_bytes(strategy.carried(state))
-        yield Milestone(stream.marks.index(i), loss, accuracy, baseline, carried, spent, after, extras)
+        yield replace(stone, seconds=time.perf_counter() - started)
         started = time.perf_counter()  # what has been done with the milestone is no time of the next
+
+
+def begun(
+    strategy: Strategy, stream: Stream, learner: Learner, plan: Plan, checkpoint: dict[str, Any] | None
+) -> tuple[State, tuple[float, ...], int]:
+    """The strategy's state, the accuracy before anything was learned, and the experience to begin or go on with."""
+    learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), learner.rng.fold("init")
+    state = strategy.init(learner)
+    learner.compiled = compiled(learner) if plan.compiled else None
+    if checkpoint is None:
+        learner.phase("evaluate")
+        before = [stream[j] for j in stream.tested(stream.marks[0])]
+        return state, evaluate(learner, before, strategy, state), 0
+    learner.model.load_state_dict(checkpoint["model"])
+    return checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
+
+
+def reached(
+    strategy: Strategy,
+    stream: Stream,
+    learner: Learner,
+    state: State,
+    baseline: tuple[float, ...],
+    i: int,
+    losses: Tensor,
+) -> Milestone:
+    """The milestone once experience i has been learned, with the losses of its last epoch; no time has been spent."""
+    accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
+    extras, kept = strategy.describe(learner, state), after(learner, state, baseline, i)
+    aims = [replace(stream[i], test=aim) for known in stream.aims[: i + 1] for aim in known]
+    if aims:  # of a poisoner, who has been at work on the experiences so far
+        hits = evaluate(learner, aims, strategy, state)
+        extras["poison_success"] = sum(hits) / len(hits)
+    carried = state_bytes(strategy.carried(state))
+    mark = stream.marks.index(i)
+    return Milestone(mark, losses.mean().item(), accuracy, baseline, carried, 0.0, kept, extras)
 
 
 def restored(strategy: Strategy, stream: Stream, learner: Learner, checkpoint: dict[str, Any]) -> State:
@@ -163,24 +183,24 @@ def restored(strategy: Strategy, stream: Stream, learner: Learner, checkpoint: d
     return checkpoint["strategy"]
 
 
-def _after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -> dict[str, Any]:
+def after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -> dict[str, Any]:
     """The checkpoint once experience i has been learned."""
     return {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
 
 
-def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due):
+def train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due):
     """Learn one experience, from the bookmark `checkpoint` when it is one.
 
     Returns the loss of every step (S,), and whether a checkpoint is asked for at its end.
     """
     i, learner.rng = experience.index, root.fold(experience.index)
-    per_epoch = len(_batches(experience, plan, root, i, 0))
+    per_epoch = len(batches(experience, plan, root))
     last = plan.steps or plan.epochs * per_epoch
     losses, first = torch.zeros(last, device=learner.device), 0
     if checkpoint is not None and "step" in checkpoint:
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.model.train()
-    batches = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
+    met = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
     take = steps_of(partial(_step, learner, optimizer, strategy, state), learner, strategy, state, last - first)
     every = CHECK if learner.device.type == "cpu" else per_epoch * strategy.replays
     asked = marked = False
@@ -190,13 +210,13 @@ def _train(experience, learner, optimizer, strategy, state, plan, root, checkpoi
             learner.scratch.clear()
         root.fold(i, "step", step).seed_torch()
         learner.rng, learner.progress = root.fold(i, "step", step - again), (step + 1) / last
-        losses[step] = take(next(batches))
+        losses[step] = take(next(met))
         learner.phase("data")
         asked = due() or asked
         marked = asked and again == strategy.replays - 1  # between replays there is no way to go on from
         asked = asked and not marked
         if marked or step % every == every - 1 or step == last - 1:
-            _refuse_divergence(losses[: step + 1], learner, i, per_epoch)
+            refuse_divergence(losses[: step + 1], learner, i, per_epoch)
         if marked and step < last - 1:
             at = {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i}
             within = {"step": step + 1, "optimizer": copied(optimizer.state_dict()), "losses": losses.clone()}
@@ -244,25 +264,25 @@ def _descended(learner: Learner, strategy: Strategy, batch: Batch, state: State,
 
 def _order(experience, plan, root, replays: int, per_epoch: int, first: int, last: int) -> Iterator[Tensor]:
     """The index of every step's batch, known ahead: what is slow to read can be under way."""
-    batches: list[Tensor] = []
+    order: list[Tensor] = []
     for step in range(first, last):
         epoch, k = divmod(step // replays, per_epoch)
-        if (k == 0 and step % replays == 0) or not batches:
-            batches = _batches(experience, plan, root, experience.index, epoch)
-        yield batches[k]
+        if (k == 0 and step % replays == 0) or not order:
+            order = batches(experience, plan, root, epoch)
+        yield order[k]
 
 
-def _batches(experience: Experience, plan: Plan, root, i: int, epoch: int) -> list[Tensor]:
+def batches(experience: Experience, plan: Plan, root: Rng, epoch: int = 0) -> list[Tensor]:
     """The indices of an epoch's batches, shuffled. A lone last sample joins the batch before it:
     a batch of one has no batch statistics."""
-    order = torch.randperm(len(experience), generator=root.fold(i, "epoch", epoch)["order"])
-    batches = list(order.to(experience.train.device).split(plan.batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+    order = torch.randperm(len(experience), generator=root.fold(experience.index, "epoch", epoch)["order"])
+    parts = list(order.to(experience.train.device).split(plan.batch_size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
-def _refuse_divergence(losses: Tensor, learner: Learner, experience: int, per_epoch: int) -> None:
+def refuse_divergence(losses: Tensor, learner: Learner, experience: int, per_epoch: int) -> None:
     if not losses.isfinite().all():
         step = int((~losses.isfinite()).nonzero()[0])
         where = f"experience {experience}, epoch {step // per_epoch}, step {step} of the experience"
