@@ -56,7 +56,7 @@ def main(rounds: int = 3) -> None:
 
 
 def _row(data: str, model: str, batch: int, seeds: int, text: str, reach: str, rounds: int):
-    plan = Plan(steps=60, batch_size=batch)
+    plan = Plan(steps=30, batch_size=batch)
     runs = [Run(text, data, model, seed=seed, plan=plan) for seed in range(seeds)]
     loaded = Data(Site()).of(runs[0])
     assert loaded

@@ -168,14 +168,17 @@ def test_in_this_process(tmp_path, whole):
 
 @pytest.mark.usefixtures("cluster")
 def test_on_a_fleet_and_when_its_actor_dies(tmp_path, whole):
-    site, where, struck = Site(str(tmp_path), together=True, every_steps=1), 0, []
-    with closing(Fleet(site, slots=1, silence=10.0)) as fleet:
+    site, where, struck, failed = Site(str(tmp_path), together=True, every_steps=1), 0, [], []
+    with closing(Fleet(site, slots=1, silence=60.0)) as fleet:
         for event in fleet.map(RUNS):
             if isinstance(event, Started):
                 where = int(event.where.rpartition(":")[2])
             if isinstance(event, Reached) and not struck:
                 struck.append(where)
                 os.kill(where, signal.SIGKILL)
+            if isinstance(event, Failed):
+                failed.append(event)
+    assert struck and failed == []
     assert_same(site, whole)
 
 
