@@ -8,7 +8,7 @@ class TestMine(ExecutorSuite):
 from contextlib import closing
 from dataclasses import replace
 
-from ..platform.events import Failed, Finished, Reached, Started
+from ..platform.events import Failed, Finished, Grouped, Reached, Started
 from ..platform.execute import execute
 from ..platform.executor import Data, Executor
 from ..platform.journal import Journal
@@ -41,7 +41,7 @@ class ExecutorSuite:
         site = Site(str(tmp_path))
         events = self.events(site, *runs)
         for run in runs:
-            own = [e for e in events if e.run == run.id]
+            own = [e for e in events if e.run == run.id and not isinstance(e, Grouped)]
             assert isinstance(own[0], Started) and not own[0].resumed and own[0].experiences == 5
             assert [e.row["experience"] for e in own[1:-1]] == [0, 1, 2, 3, 4]
             assert own[-1] == Finished(run.id, False)

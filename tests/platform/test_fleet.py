@@ -86,10 +86,10 @@ def test_an_actor_without_the_file_makes_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("PERDURE_ROOM", "100")
     away = packed(Data(site).of(run))
     shutil.rmtree(tmp_path / "cache")
-    assert isinstance(list(Worker(site).make(run, "own", away))[-1], Finished)
+    assert isinstance(list(Worker(site).make([run], "own", away))[-1], Finished)
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "own.npz").unlink()
-    (failed,) = Worker(site).make(replace(run, seed=1), "own", away)
+    (failed,) = Worker(site).make([replace(run, seed=1)], "own", away)
     assert isinstance(failed, Failed) and failed.kind == "user" and "own.npz was not found" in failed.message
 
 
