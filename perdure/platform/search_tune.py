@@ -47,17 +47,21 @@ def fit(
     arrays: the data, which go to the object store once. slots: trials at once. folder: of the search.
     """
     os.environ |= SETTINGS
+    import ray
     from ray import tune
 
     shutil.rmtree(folder / "tune", ignore_errors=True)
     held = tune.with_parameters(_trainable(), search=search, site=site, arrays=arrays, length=length, stops=stops)
     needs = {"cpu": search.run.threads} | ({"gpu": gpus} if gpus else {})
+    if search.scheduler == "pbt":  # all wait for each other, so all must have begun: slots bound them by what they need
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(search.trials)
+        needs["cpu"] = max(needs["cpu"], int(ray.cluster_resources().get("CPU", 1) // slots))
     algorithm = _optuna(search, slots) if search.by == "optuna" else None
     config = tune.TuneConfig(
         num_samples=search.trials if algorithm else 1,
         search_alg=algorithm,
         scheduler=_scheduler(search, length),
-        max_concurrent_trials=None if algorithm else slots,
+        max_concurrent_trials=None if algorithm or search.scheduler == "pbt" else slots,
         reuse_actors=True,
     )
     where = tune.RunConfig(
@@ -162,15 +166,21 @@ def _listener(search: Search, hear: Hear) -> Any:
     from ray import tune
 
     class Listener(tune.Callback):
+        def __init__(self, hear: Hear):
+            self.hear = hear
+
+        def __getstate__(self):
+            return {}  # Tune writes itself down, and who listens, with a terminal in hand, is no part of it
+
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            hear(trials.index(trial) + 1, result)
+            self.hear(trials.index(trial) + 1, result)
 
         def on_trial_complete(self, iteration, trials, trial, **info):
-            hear(trials.index(trial) + 1, trial.last_result | {"ended": True})
+            self.hear(trials.index(trial) + 1, trial.last_result | {"ended": True})
 
         def on_trial_error(self, iteration, trials, trial, **info):
             told = {"point": json.dumps(_point(search, trial.config)), "after": "[]", "count": 0}
             problem = str(trial.get_error() or "its actor was lost").strip().splitlines()[-1]
-            hear(trials.index(trial) + 1, told | {"ended": True, "problem": problem})
+            self.hear(trials.index(trial) + 1, told | {"ended": True, "problem": problem})
 
-    return Listener()
+    return Listener(hear)

@@ -86,14 +86,17 @@ def _folder(path: Path, room: int) -> dict[str, np.ndarray]:
 
 
 def checked(x: np.ndarray, labels: np.ndarray, suffix: str, where: object) -> np.ndarray:
-    """Samples (N, ...) with as many labels, as uint8 or float32, images as (N, C, H, W). Raises DataError."""
+    """Samples (N, ...) with as many labels, as uint8 or float32, images as (N, C, H, W). Raises DataError.
+
+    The values of mapped ones, which are read once and by parts, are for others to look at.
+    """
     if x.ndim < 2 or labels.shape != x.shape[:1]:
         raise DataError(f"expected x{suffix} (N, ...) and y{suffix} (N,) in {where}, got {x.shape} and {labels.shape}")
-    if x.dtype.kind == "f":
+    if x.dtype.kind == "f" and not isinstance(x, np.memmap):
         with np.errstate(over="ignore"):  # what overflows is refused in the next line
             x = x.astype(np.float32)
         refuse_gaps(x, lambda at: f"sample {at} of x{suffix} in {where}")
-    elif x.dtype != np.uint8:
+    elif x.dtype.kind != "f" and x.dtype != np.uint8:
         raise DataError(
             f"expected x{suffix} in {where} as uint8 or floating point, got {x.dtype}; for images in [0, 255] save "
             "x.astype('uint8'), for other numbers x.astype('float32')"
