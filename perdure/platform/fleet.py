@@ -20,6 +20,7 @@ from .together import pieces
 from .worker import UNSHARED, packed
 
 NODE = "node has died"  # what Ray says of an actor whose machine it has lost
+STARTING = 120.0  # seconds that an actor may take to come up, torch and all, on a machine that is busy
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +79,7 @@ class Fleet:
                 now = time.monotonic()
                 if any(slot.where for slot in crew.slots):
                     manned = now
-                elif crew.stillborn > self.retries or now - manned > self.silence:
+                elif crew.stillborn > self.retries or now - manned > max(self.silence, STARTING):
                     yield from self._given_up(waiting, now - manned)
                 if now - looked > 1.0:
                     looked = now

@@ -56,7 +56,7 @@ def main(folder: str, state: str, seed: int) -> None:
             feed.LOOKS = 0.01
             made(folder, state)
             os._exit(0)
-        time.sleep(chance.uniform(0.05, 0.5 + 0.05 * deaths))  # more and more, for machines that are slow
+        time.sleep(chance.uniform(0.05, 0.1 + 0.05 * deaths))  # more and more, for machines that are slow
         os.kill(child, signal.SIGKILL)
         deaths += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     print(deaths)

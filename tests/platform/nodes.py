@@ -62,6 +62,15 @@ def machine_of(cluster: Any, pid: int) -> Any:
     return next(node for node in cluster.worker_nodes if any(p.pid == pid for p in family(node)))
 
 
+def buried(cluster: Any, node: Any) -> None:
+    """Take a machine that has died out of the cluster, and wait for what is left of its processes."""
+    cluster.worker_nodes.remove(node)
+    for known in node.all_processes.values():
+        for info in known:
+            info.process.kill()
+            info.process.wait()
+
+
 class Watched:
     """A command in a process of its own, and what it tells, line by line."""
 

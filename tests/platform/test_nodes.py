@@ -20,7 +20,7 @@ from perdure.strategies.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 
-from .nodes import Watched, family, machine_of, machines, raylet
+from .nodes import Watched, buried, family, machine_of, machines, raylet
 
 PLAN = Plan(epochs=60, batch_size=32)
 COMMAND = Command.grid(["rehearsal(40)", "naive", "lwf"], [0], model="mlp(32, dropout=0.2)", plan=PLAN)
@@ -77,7 +77,7 @@ def test_a_machine_dies_then_the_driver_and_then_one_freezes_and_wakes(cluster, 
     assert [line for line in first.told if "lost a machine" in line] == [
         "the cluster has lost a machine: 1 at once from here on"
     ]
-    cluster.worker_nodes.remove(dead)
+    buried(cluster, dead)
     first.kill()  # and with it, in a while, its actors
 
     cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
