@@ -136,17 +136,19 @@ def gain(stream: Stream, make: Callable[[int], tuple[Learner, Strategy]], count:
     paces = []
     for several in (1, count):
         given = [make(n) for n in range(several)]
-        learners, strategies = [one for one, _ in given], [one for _, one in given]
+        learners, strategies, states = [one for one, _ in given], [one for _, one in given], []
         for learner, strategy in given:
             learner.protocol, learner.heads, root = stream.protocol, stream.heads(0), learner.rng
             learner.rng = root.fold("init")
-            strategy.init(learner)
+            states.append(strategy.init(learner))
             learner.rng = root
-        paces.append(_pace(stream, learners, strategies, plan) / several)
+        paces.append(_pace(stream, learners, strategies, states, plan) / several)
     return paces[0] / paces[1]
 
 
-def _pace(stream: Stream, learners: Sequence[Learner], strategies: Sequence[Strategy], plan: Plan) -> float:
+def _pace(
+    stream: Stream, learners: Sequence[Learner], strategies: Sequence[Strategy], states: Sequence[State], plan: Plan
+) -> float:
     """Seconds of a step on the first experience, the shortest of some."""
     ticks: list[float] = []
 
@@ -157,9 +159,11 @@ def _pace(stream: Stream, learners: Sequence[Learner], strategies: Sequence[Stra
     if len(learners) == 1:
         (learner,), (strategy,) = learners, strategies
         own, optimizer = strategy.curriculum(stream), learner.optimizer(learner.model.parameters())
-        steps = train(own[0], learner, optimizer, strategy, {}, plan, learner.rng, None, (), tick)
+        steps = train(own[0], learner, optimizer, strategy, states[0], plan, learner.rng, None, (), tick)
     else:
         loop = _Loop(_replicas(stream, learners, strategies), plan, tick)
+        for replica, state in zip(loop.replicas, states, strict=True):
+            replica.state = state
         loop.stack.begin()
         steps = loop.trained(0, [None] * len(learners))
     next(steps, None)

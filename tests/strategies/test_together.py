@@ -213,9 +213,10 @@ def test_refusals():
         learn_together(stream, learners, [EWC()] * 2, PLAN)
 
 
-def test_gain_is_measured_on_learners_that_are_spent():
+@pytest.mark.parametrize("text", ["naive", "rehearsal(30) + ewc(10, samples=64)"])
+def test_gain_is_measured_on_learners_that_are_spent(text):
     stream = blobs(tasks=2, protocol="class")
-    assert gain(stream, lambda n: (learner("", stream, n), Naive()), 3, Plan(steps=50, batch_size=20)) > 0
+    assert gain(stream, lambda n: (learner("", stream, n), strategy(text)), 3, Plan(steps=50, batch_size=20)) > 0
 
 
 def test_a_strategy_of_ones_own_may_say_why_not():
