@@ -58,7 +58,7 @@ def test_equal_texts_are_equal_runs():
         MetaRun("mammal").normal()
     with pytest.raises(NotationError, match="expected episodes such as sinusoid"):
         MetaRun(episodes="strokes").normal()
-    with pytest.raises(ValueError, match="numbers of steps"):
+    with pytest.raises(ValueError, match="number of test tasks and of steps"):
         MetaRun(adapted=(-1,))
 
 
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_refused_before_anything_starts(tmp_path):
         refuse(few, Data(Site(str(tmp_path))).of(few), Site(str(tmp_path)))
     with pytest.raises(ValueError, match="ask for --here beside --workers"):
         perdure.meta(workers=2, home=str(tmp_path))
-    with pytest.raises(ValueError, match="a meta-learner and a seed"):
+    with pytest.raises(ValueError, match="a meta-learner, a seed and a test task"):
         perdure.meta([], home=str(tmp_path))
 
 
