@@ -52,6 +52,14 @@ def positions(cls: type) -> list[str]:
     return [field.name for field in _fields(cls) if "rest" not in field.metadata]
 
 
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def spell(thing: Any, names: Mapping[str, type]) -> str:
     """The shortest text that reads back as `thing`: fields at their defaults are left out."""
     if isinstance(thing, bool) or thing is None:

@@ -1,6 +1,7 @@
 """Results on a terminal, and the same for programs."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from math import isnan
@@ -37,6 +38,11 @@ def comparison(made: "Comparison | MetaComparison", console) -> None:
             _profile_table(o, console)
         elif o.status == "finished" and made.how.get("profile"):
             say(f"no profile of {o.run.id}: it had been made before, or has a loop of its own; --again makes it anew")
+    _ended(made, say)
+
+
+def _ended(made: Any, say: Callable[[str], None]) -> None:
+    """What is said at the end of every command that makes runs."""
     if made.undelivered:
         say(made.undelivered)
     if made.stopped:
@@ -128,12 +134,7 @@ def searched(known: "Searched", console) -> None:
     for final in known.finals:
         say("\nthe best again, tested, from seeds that no trial had:")
         _tables(final, console)
-    if known.undelivered:
-        say(known.undelivered)
-    if known.stopped:
-        say("stopped; go on with: perdure resume")
-    say(f"report: {known.report}")
-    say("next:   perdure ui")
+    _ended(known, say)
 
 
 def searched_json(known: "Searched") -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..notation import is_number
 from ..strategies.meta.names import meta_learner
 from ..strategies.rng import Rng
 from ..streams.dataset import DataError
@@ -111,7 +112,7 @@ def _read(path: Path, shape: tuple[int, ...], classes: int | None) -> Task:
 def _csv(path: Path, classes: int | None) -> Task:
     with path.open(newline="") as file:
         rows = [row for row in csv.reader(file) if row]
-    if rows and not all(map(_is_number, rows[0][:-1])):
+    if rows and not all(map(is_number, rows[0][:-1])):
         rows = rows[1:]  # names of the columns
     asked = [not row[-1].strip() for row in rows]
     try:
@@ -167,11 +168,3 @@ def _images(files: list[Path], shape: tuple[int, ...]) -> Tensor:
             torch.from_numpy(np.array(seen)).float().view(shape[1], shape[2], shape[0]).permute(2, 0, 1) / 255
         )
     return torch.stack(pixels) if pixels else torch.zeros(0, *shape)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from ..notation import NotationError, spell
+from ..notation import NotationError, is_number, spell
 from ..strategies.attacks.names import ATTACKS
 from ..strategies.generators.names import GENERATORS
 from ..strategies.meta.names import META_LEARNERS
@@ -181,15 +181,7 @@ def _fixed(space: Space) -> str:
     """The first parameter that a population cannot change under way; empty where it can change all."""
     for part, text in space.texts.items():
         for name, one in text.distributions.items():
-            numbers = all(_is_number(end) for end in one.ends)
+            numbers = all(is_number(end) for end in one.ends)
             if part == "model" or not numbers:
                 return name
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
