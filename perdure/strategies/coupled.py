@@ -35,8 +35,10 @@ def prepare(model: nn.Module) -> None:
 def batch_norm(x: Tensor, layer: Any, running: bool) -> Tensor:
     """Batch normalisation of (B, C, ...) by the statistics of the batch that x is a slice of.
 
-    running: whether they enter the layer's running ones.
+    running: whether they enter the layer's running ones. Reckoned in float32 at least: the number of values alone is
+    more than bfloat16 can count to.
     """
+    kind, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
     places, wide = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
     summed = team.sums(torch.cat([x.sum(places), x.new_tensor([float(len(x) * prod(x.shape[2:]))])]))
     counted, mean = summed[-1], summed[:-1] / summed[-1]
@@ -49,7 +51,7 @@ def batch_norm(x: Tensor, layer: Any, running: bool) -> Tensor:
             layer.running_mean.lerp_(mean, step)
             layer.running_var.lerp_(variance * counted / (counted - 1), step)
     out = centred * (variance + layer.eps).rsqrt().view(wide)
-    return out if layer.weight is None else out * layer.weight.view(wide) + layer.bias.view(wide)
+    return (out if layer.weight is None else out * layer.weight.view(wide) + layer.bias.view(wide)).to(kind)
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -1,0 +1,42 @@
+"""Layers that see a batch as a whole, where workers pass slices of it through."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from perdure.strategies.coupled import SharedBatchNorm, SharedDropout, batch_norm, prepare
+
+
+@pytest.fixture
+def team_of_one(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("team_of_one")
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)]
+)
+def test_it_normalises_as_torch_does_and_keeps_the_same_statistics(dtype, tolerance):
+    torch.manual_seed(0)
+    x = (3 + 2 * torch.randn(37, 5, 7, 7)).to(dtype)  # 1813 values of a channel: no number of bfloat16
+    kept = torch.float64 if dtype == torch.float64 else torch.float32
+    ours, theirs = (nn.BatchNorm2d(5, dtype=kept) for _ in range(2))
+    told, expected = batch_norm(x, ours, running=True), theirs(x.to(kept))
+    assert told.dtype == dtype
+    torch.testing.assert_close(told.to(kept), expected, atol=tolerance, rtol=tolerance)
+    exact = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean, atol=exact, rtol=exact)
+    torch.testing.assert_close(ours.running_var, theirs.running_var, atol=exact, rtol=exact)
+
+
+def test_layers_are_put_in_place_with_weights_and_names():
+    model = nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(0.3)))
+    weights, names = list(model.parameters()), list(model.state_dict())
+    prepare(model)
+    assert isinstance(model[1][0], SharedBatchNorm) and isinstance(model[1][1], SharedDropout)
+    assert all(a is b for a, b in zip(model.parameters(), weights, strict=True)) and list(model.state_dict()) == names
+    with pytest.raises(ValueError, match="cannot share a model with AlphaDropout"):
+        prepare(nn.Sequential(nn.AlphaDropout()))
