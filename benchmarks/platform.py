@@ -112,8 +112,8 @@ def _checkpoint() -> tuple[float, float, float]:
 def _soak() -> None:
     runs = [replace(HALF_A_SECOND, seed=seed) for seed in range(200)]
     with tempfile.TemporaryDirectory() as folder:
-        calm = soaked(Site(f"{folder}/calm"), runs, None)
-        rough = soaked(Site(f"{folder}/rough", every_steps=20), runs, every=5.0)
+        calm = soaked(Site(f"{folder}/calm", together=False), runs, None)
+        rough = soaked(Site(f"{folder}/rough", every_steps=20, together=False), runs, every=5.0)
     failed = sum(isinstance(event, Failed) for event in rough.events)
     extra = rough.seconds - calm.seconds
     told = f"{rough.seconds:.0f} s against {calm.seconds:.0f} s: {extra:+.0f} s, {100 * extra / calm.seconds:+.0f} %"
@@ -125,7 +125,10 @@ def _speed_up(round: int) -> float:
     runs = [replace(LONG, seed=8 * round + k) for k in range(8)]
     spent = []
     for slots in (1, 2):
-        with tempfile.TemporaryDirectory() as folder, closing(Fleet(Site(folder), slots=slots)) as fleet:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            closing(Fleet(Site(folder, together=False), slots=slots)) as fleet,
+        ):
             _seconds(fleet, [replace(TRIVIAL, seed=s) for s in range(4)])  # warm
             spent.append(_seconds(fleet, runs))
     return spent[0] / spent[1]

@@ -262,7 +262,7 @@ def _unauthorized(address: str, said: str) -> str:
 
 def _environment(address: str, storage: str | None) -> dict[str, str]:
     """Of the job: where its results go; to be stopped as by Ctrl-C, with time to write its report."""
-    made = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "30"}
+    made = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "300"}
     here = address.partition("://")[2].rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]")
     storage = storage or os.environ.get(STORAGE)
     if storage and secret(storage):

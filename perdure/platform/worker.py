@@ -53,6 +53,7 @@ class Worker:
     def __init__(self, site: Site):
         from . import plugins, together  # torch and all: what makes an actor warm
 
+        _step()
         plugins.load(site.plugins)
         self._together, self._site, self._heard = together, site, time.monotonic()
         self._datasets: dict[str, Any] = {}
@@ -102,6 +103,18 @@ class Worker:
 
     def _alive(self) -> None:
         self._heard = time.monotonic()
+
+
+def _step() -> None:
+    """Of a network of no use: torch loads a second's worth of modules with the first, which no run is to wait for."""
+    import torch
+
+    from ..strategies.optimizers import Adam
+
+    net = torch.nn.Linear(1, 1)
+    optimizer = Adam()(net.parameters())
+    net(torch.ones(1, 1)).sum().backward()
+    optimizer.step()
 
 
 def _parts(dataset) -> Sequence[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from random import Random
 
-from perdure.platform.events import Event, Lost, Started
+from perdure.platform.events import Event, Started
 from perdure.platform.fleet import Fleet
 from perdure.platform.run import Run
 from perdure.platform.site import Site
@@ -19,20 +19,23 @@ from perdure.platform.site import Site
 class Soaked:
     events: list[Event]
     seconds: float
-    kills: int  # that struck an actor with a run in hand
+    kills: int  # of actors that had runs in hand
 
 
 def soaked(site: Site, runs: Sequence[Run], every: float | None, seed: int = 0) -> Soaked:
     """Make the runs on two warm actors, of which one that is at work is killed every so many seconds on average."""
     hands: dict[str, int] = {}  # the process that has a run in hand
     over, chance, lock = threading.Event(), Random(seed), threading.Lock()
+    struck: set[int] = set()
 
     def strike() -> None:
         while every and not over.wait(chance.expovariate(1 / every)):
             with lock:
                 if hands:
                     with suppress(ProcessLookupError):
-                        os.kill(hands[chance.choice(sorted(hands))], signal.SIGKILL)
+                        process = hands[chance.choice(sorted(hands))]
+                        os.kill(process, signal.SIGKILL)
+                        struck.add(process)
 
     events = []
     with closing(Fleet(site, slots=2, spare_after=0.0)) as fleet:
@@ -51,4 +54,4 @@ def soaked(site: Site, runs: Sequence[Run], every: float | None, seed: int = 0) 
         seconds = time.perf_counter() - start
         over.set()
         killer.join()
-    return Soaked(events, seconds, sum(isinstance(e, Lost) for e in events))
+    return Soaked(events, seconds, len(struck))

@@ -32,6 +32,26 @@ def test_it_normalises_as_torch_does_and_keeps_the_same_statistics(dtype, tolera
     torch.testing.assert_close(ours.running_var, theirs.running_var, atol=exact, rtol=exact)
 
 
+@pytest.mark.usefixtures("team_of_one")
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(6, 3), (5, 3, 2, 2)])
+def test_its_gradients_are_those_of_torch_of_first_and_of_second_order(shape, affine):
+    torch.manual_seed(0)
+    x, away = torch.randn(shape, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
+    layer = (nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d)(3, affine=affine, dtype=torch.float64)
+    for p in layer.parameters():
+        nn.init.normal_(p)
+    leaves = [x.requires_grad_(), *layer.parameters()]
+    told = []
+    for out in (batch_norm(x, layer, running=False), layer(x)):
+        once = torch.autograd.grad((out * away).square().sum(), leaves, retain_graph=True)
+        first = torch.autograd.grad((out * away).square().sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+        told.append([*once, *first, *second])
+    for ours, theirs in zip(*told, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-9)
+
+
 def test_layers_are_put_in_place_with_weights_and_names():
     model = nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(0.3)))
     weights, names = list(model.parameters()), list(model.state_dict())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ...streams.episodes import Episodes
+from .batched import Outputs, batched
 
 Params = dict[str, Tensor]
 # layers whose gradients of gradients vmap gets wrong where they have weights (pytorch/functorch issue 534)
@@ -23,9 +24,16 @@ class TaskLoss:
     of: Callable[[Tensor, Tensor], Tensor]  # outputs against y
     classes: int | None = None  # that y tell apart; None where they are values
     together: bool = True  # whether tasks are learned together, by vmap, or one after the other
+    batched: Outputs | None = None  # `outputs` of T sets of weights, where that is known without vmap
 
     def __call__(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return self.of(self.outputs(weights, x), y)
+
+    def each(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """The losses (T,) under T sets of weights (T, ...), on x (T, n, ...) against y (T, n, ...)."""
+        if self.batched is None:
+            return vmap(self, randomness="different")(weights, x, y)
+        return vmap(self.of)(self.batched(weights, x), y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +112,26 @@ class MetaLearner(ABC):
             every = [self.told(loss, learned, Episodes._make(task)) for task in zip(*tasks, strict=True)]
             losses = torch.stack([one for _, one in every])
             parts = {k: {n: torch.stack([g[k][n] for g, _ in every]) for n in v} for k, v in every[0][0].items()}
-        finite = losses.isfinite()
-        for part in parts.values():
-            for each in part.values():
-                finite = finite & each.reshape(len(each), -1).isfinite().all(1)
-        return Told({k: {n: _sum(g, finite) for n, g in v.items()} for k, v in parts.items()}, losses.detach(), finite)
+        return summed(parts, losses)
+
+
+def summed(parts: dict[str, Params], losses: Tensor) -> Told:
+    """What T tasks say, of their gradients (T, ...) and losses (T,)."""
+    told = losses.detach()
+    for part in parts.values():
+        for each in part.values():
+            told = told + each.flatten(1).sum(1) if each.dim() > 1 else told + each  # one number that is not is enough
+    finite = told.isfinite()
+    return Told({k: {n: _sum(g, finite) for n, g in v.items()} for k, v in parts.items()}, losses.detach(), finite)
 
 
 def task_loss(model: nn.Module, of: Callable[[Tensor, Tensor], Tensor], classes: int | None = None) -> TaskLoss:
     """The loss of a model's outputs (n, ...) against y, as task_loss(net, F.cross_entropy, 5)."""
-    return TaskLoss(lambda weights, x: functional_call(model, dict(weights), (x,)), of, classes, goes_together(model))
+
+    def outputs(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(model, dict(weights), (x,))
+
+    return TaskLoss(outputs, of, classes, goes_together(model), batched(model))
 
 
 def weights_of(model: nn.Module) -> Params:

@@ -10,6 +10,7 @@ import torchopt
 from torch import nn
 
 from perdure.strategies.meta.base import exact_together, goes_together, task_loss, weights_of
+from perdure.strategies.meta.batched import batched
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile, ScheduledMAML
 from perdure.strategies.meta.train import MetaPlan, meta_learn
 from perdure.strategies.models.mlp import MLP
@@ -108,13 +109,38 @@ def test_normalisation_is_exact_where_it_is_said_to_be(kind):
 
 
 def test_together_is_one_after_the_other(waves):
+    """By batched products, by vmap and in a loop."""
     loss, weights, tasks = waves
-    for learner in (MAML(0.05, 3), MAML(0.05, 3, 1), ANIL(0.1, 2), MetaSGD(0.05, 2), Reptile(0.05, 4)):
+    ways = loss, replace(loss, batched=None), replace(loss, together=False)
+    assert loss.batched
+    methods = MAML(0.05, 3), MAML(0.05, 3, 1), ANIL(0.1, 2), MetaSGD(0.05, 2), ScheduledMAML(0.05, 2), Reptile(0.05, 4)
+    for learner in methods:
         learned = learner.init(weights, chance())
-        one, two = (learner.gradient(replace(loss, together=how), learned, tasks) for how in (True, False))
-        assert torch.allclose(one.losses, two.losses, rtol=1e-10)
-        for part, own in one.gradient.items():
-            assert all(torch.allclose(g, two.gradient[part][k], rtol=1e-9, atol=1e-13) for k, g in own.items())
+        *others, plain = (learner.gradient(way, learned, tasks) for way in ways)
+        for one in others:
+            assert torch.allclose(one.losses, plain.losses, rtol=1e-10)
+            for part, own in one.gradient.items():
+                assert all(torch.allclose(g, plain.gradient[part][k], rtol=1e-9, atol=1e-13) for k, g in own.items())
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Flatten(), nn.Linear(6, 4, bias=False), nn.LeakyReLU(), nn.Linear(4, 3)],
+        [nn.Linear(3, 4), nn.Flatten(), nn.GELU(), nn.Linear(8, 3), nn.Softplus()],
+    ],
+)
+def test_a_perceptron_is_batched_and_nothing_else_is(layers):
+    net, x = nn.Sequential(*layers).double(), torch.randn(5, 7, 2, 3, dtype=torch.float64)
+    weights = {k: torch.randn(5, *v.shape, dtype=torch.float64) for k, v in net.named_parameters()}
+    expected = torch.stack(
+        [torch.func.functional_call(net, {k: v[t] for k, v in weights.items()}, (x[t],)) for t in range(5)]
+    )
+    known = batched(net)
+    assert known is not None
+    torch.testing.assert_close(known(weights, x), expected)
+    for other in (nn.Dropout(0.5), nn.LayerNorm(3), nn.Softmax(-1), nn.Flatten(0)):
+        assert batched(nn.Sequential(*layers, other)) is None
 
 
 def test_three_updates_are_torchopts():
