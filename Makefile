@@ -10,7 +10,7 @@ demo: .venv/ready  ## A league table of continual-learning strategies, in a minu
 	$(BIN)/perdure compare
 
 test: .venv/ready  ## The whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/ready  ## Lint, format, types, layers
 	$(BIN)/ruff check .

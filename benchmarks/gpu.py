@@ -28,6 +28,7 @@ from perdure.strategies.models.placed import placed
 from perdure.strategies.models.resnet import ResNet18
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
+from perdure.strategies.together import learn_together
 from perdure.streams.experience import Experience, Split, Stream
 
 MISSING = "not measured"
@@ -42,12 +43,13 @@ class Sizes:
     images: int = 25_600  # of 32 x 32 for the residual network
     resnet: int = 64  # its width
     batch: int = 128
+    seeds: int = 64
     rounds: int = 5
     warm: int = 2  # rounds before
     workers: int = 4  # of the data loader
 
 
-TINY = Sizes((16,), 64, 16, 2, 8, 1, 0, 0)
+TINY = Sizes((16,), 64, 16, 2, 8, 3, 1, 0, 0)
 HEAD = ("what", "ours", "theirs", "ratio", "reach")
 
 
@@ -73,8 +75,8 @@ ROWS = (
 def measured(device: torch.device, sizes: Sizes) -> list[tuple[str, ...]]:
     """A line for every one of ROWS."""
     torch.backends.cudnn.benchmark = True  # for everybody alike
-    lines = [(MISSING, MISSING, "seeds are not trained together yet")]
-    lines.append(_ratio(_captured_steps(device, sizes)))
+    ours, plain = _captured_steps(device, sizes)
+    lines = [_ratio((_together_steps(device, sizes), sizes.seeds * plain)), _ratio((ours, plain))]
     ours, plain, half = _residual_steps(device, sizes)
     lines += [_ratio((ours, plain)), _ratio((ours, half))]
     best = _matrix_seconds(device, sizes)
@@ -108,6 +110,18 @@ def _captured_steps(device: torch.device, sizes: Sizes) -> tuple[float, float]:
             optimizer.step()
 
     return _seconds(ours, device, sizes) / steps, _seconds(theirs, device, sizes) / steps
+
+
+def _together_steps(device: torch.device, sizes: Sizes) -> float:
+    """Seconds of a step of all seeds at once."""
+    stream = drawn((1, 28, 28), sizes.samples, device)
+
+    def ours() -> None:
+        nets = [placed(MLP(sizes.widths).build((1, 28, 28), 10), device) for _ in range(sizes.seeds)]
+        learners = [Learner(net, Adam(1e-3), Rng(seed)) for seed, net in enumerate(nets)]
+        list(learn_together(stream, learners, [Naive()] * sizes.seeds, Plan(batch_size=sizes.batch)))
+
+    return _seconds(ours, device, sizes) / (sizes.samples // sizes.batch)
 
 
 def _residual_steps(device: torch.device, sizes: Sizes) -> tuple[float, float, float]:

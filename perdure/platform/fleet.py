@@ -11,7 +11,7 @@ from typing import Any
 from ..streams.dataset import Dataset
 from . import cluster
 from .crew import Crew, Slot, ask, got, is_ready, last_line
-from .events import Event, Failed, Finished, Grouped, Lost
+from .events import Event, Failed, Finished, Grouped, Lost, Reached
 from .executor import Data
 from .kinds import AnyRun
 from .site import Site
@@ -50,7 +50,8 @@ class Fleet:
     spare_after: float = 10.0
     _held: dict[str, Any] = field(default_factory=dict, init=False)  # data sets in the object store
     _losses: Counter[str] = field(default_factory=Counter, init=False)  # of a run, since it last came further
-    _places: dict[str, str] = field(default_factory=dict, init=False)  # where it was when it lost its actor
+    _come: dict[str, int] = field(default_factory=dict, init=False)  # the last milestone of a run that was told of
+    _places: dict[str, tuple[int, str]] = field(default_factory=dict, init=False)  # where it was when it lost its actor
 
     def __post_init__(self):
         self._ours = cluster.connect(self.address)
@@ -78,6 +79,9 @@ class Fleet:
                         struck = time.monotonic()
                         yield from self._again(slot, event, waiting)
                     else:
+                        if isinstance(event, Reached):
+                            now_at = event.row.get("experience", event.row.get("milestone", 0))
+                            self._come[event.run] = max(now_at, self._come.get(event.run, -1))
                         yield event
                 now = time.monotonic()
                 if any(slot.where for slot in crew.slots):
@@ -102,10 +106,11 @@ class Fleet:
         runs, slot.runs, left = slot.runs, [], []
         self._crew.replace(slot)
         for run in runs:
-            place = Store(self.site.folder(run)).place()
-            if place > self._places.get(run.id, ""):
+            place = self._come.get(run.id, -1), Store(self.site.folder(run)).place()  # none here of remote storage
+            furthest = self._places.get(run.id, (-1, ""))
+            if place > furthest:
                 self._losses[run.id] = 0
-            self._places[run.id] = place
+            self._places[run.id] = max(place, furthest)
             self._losses[run.id] += 1
             count = self._losses[run.id]
             if count > self.retries:

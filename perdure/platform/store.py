@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ import torch
 KEPT = 2  # the newest may be the one that was being written when the machine died
 TORN = re.compile(r"-(\d{4})\.(?:pt|jsonl)\.\d+\.part$")  # an attempt's file that is not whole yet
 DIGEST = 64  # bytes of a SHA-256 in hexadecimal
+LONG = 1 << 18  # bytes that are worth a thread
 log = logging.getLogger(__name__)
 
 
@@ -137,21 +139,27 @@ def _digested(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
     """Written and digested as it is serialised: no second copy of it is ever in memory."""
     digest = hashlib.sha256()
     file.write(b" " * DIGEST + b"\n")
-    both: Any = _Both(file, digest.update)
-    torch.save(checkpoint, both)
+    with ThreadPoolExecutor(1, "digest") as thread:
+        both: Any = _Both(file, digest.update, thread)
+        torch.save(checkpoint, both)
     file.seek(0)
     file.write(digest.hexdigest().encode())
 
 
 class _Both(io.RawIOBase):
-    """A file whose every part is told to somebody else too."""
+    """A file whose every part is told to somebody else too, at the same time where it is long."""
 
-    def __init__(self, file: IO[bytes], tell: Callable[[bytes], object]):
-        self._file, self._tell = file, tell
+    def __init__(self, file: IO[bytes], tell: Callable[[bytes], object], thread: Executor):
+        self._file, self._tell, self._thread = file, tell, thread
 
     def write(self, content: Any) -> int:
-        self._tell(content)
-        return self._file.write(content)
+        if len(content) < LONG:
+            self._tell(content)
+            return self._file.write(content)
+        telling = self._thread.submit(self._tell, content)
+        written = self._file.write(content)
+        telling.result()
+        return written
 
     def flush(self) -> None:
         self._file.flush()

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 
 from ..strategies import names
+from ..strategies.abreast import EXACT
 from ..strategies.fitness import Caution
 from ..strategies.loop import Bookmark, Milestone
 from ..strategies.together import Alone, alike, gain, learn_together, refuse_together
@@ -54,6 +55,7 @@ def pieces(runs: Sequence[AnyRun], site: Site, slots: int = 1) -> list[list[AnyR
     groups: list[list[AnyRun]] = []
     for run in runs:
         single = site.together is False or site.storage or site.profile or _refused(run)
+        single = single or (site.together is None and not _to_the_bit(run))
         fit = None if single else next((g for g in groups if _fits(run, g[0])), None)
         if fit is None:
             groups.append([run])
@@ -202,7 +204,12 @@ def _refused(run: AnyRun) -> str:
     if not isinstance(run, Run):
         return "tasks of a meta-batch are learned together already, seeds are not"
     strategy, optimizer = names.strategy(run.strategy), names.optimizer(run.optimizer)
-    return refuse_together(strategy, optimizer, torch.device(run.device), run.plan, run.workers)
+    return refuse_together(strategy, optimizer, run.plan, run.workers)
+
+
+def _to_the_bit(run: AnyRun) -> bool:
+    """Whether a run comes out the same, together or alone: where it does not, it is for the user to choose."""
+    return isinstance(run, Run) and torch.device(run.device).type == EXACT
 
 
 def _fits(run: AnyRun, other: AnyRun) -> bool:

@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, site: Site):
         from . import plugins, together  # torch and all: what makes an actor warm
 
-        _step()
+        warm()
         plugins.load(site.plugins)
         self._together, self._site, self._heard = together, site, time.monotonic()
         self._datasets: dict[str, Any] = {}
@@ -105,8 +105,9 @@ class Worker:
         self._heard = time.monotonic()
 
 
-def _step() -> None:
-    """Of a network of no use: torch loads a second's worth of modules with the first, which no run is to wait for."""
+def warm() -> None:
+    """Take a step of a network of no use: torch loads a second's worth of modules with the first, which no run is to
+    wait for."""
     import torch
 
     from ..strategies.optimizers import Adam

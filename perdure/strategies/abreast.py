@@ -1,6 +1,7 @@
 """Several equal models on a batch each, in one pass: (S, B, ...) to (S, B, C), to the bits that each gives alone.
 
-Linear layers become batched products where those round as single ones do, which is tried out once for every shape.
+Linear layers become batched products where those round as single ones do, which is tried out once for every shape. On
+a GPU, where kernels are chosen by shape, they always do, and replicas come to what single runs do up to rounding.
 A layer that is not known here is asked replica by replica, on copies that begin where tensors of their own would.
 """
 
@@ -19,6 +20,7 @@ from .stacked import LINE, Stack, Weights
 SINGLE = (nn.ReLU, nn.Identity, Standardize)  # what they make of an element hangs on it alone
 SILENT = (nn.Linear, nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
 TRIED = 4000  # numbers that are compared before a batched product is trusted
+EXACT = "cpu"  # where replicas come to the bits of single runs; elsewhere kernels differ with the shape: to rounding
 
 
 class Abreast:
@@ -45,7 +47,9 @@ class Abreast:
                 return self._products(one)(x)
             case nn.Flatten() if one.start_dim == 1 and one.end_dim == -1:
                 return x.flatten(2)
-            case nn.Dropout() if not one.inplace:
+            case nn.Dropout() if (
+                not one.inplace and x.device.type == EXACT
+            ):  # a GPU's own kernel draws in an order of its own
                 return self._dropped(one, x) if one.training and one.p else x
         if isinstance(one, SINGLE):
             return one(x.flatten(0, 1)).view(x.shape)
@@ -99,7 +103,9 @@ class Products:
         return torch.bmm(g, self.weight.whole) if back else _each(torch.mm, g, self.weight.whole)
 
     def exact(self, size: int) -> tuple[bool, ...]:
-        """Whether the batched form of each product has the bits of single ones, on batches of `size`."""
+        """Whether the batched form is used on batches of `size`: where it has the bits of a single one."""
+        if self.weight.whole.device.type != EXACT:
+            return (True,) * 4
         if size not in self._exact:
             with torch.no_grad():
                 self._exact[size] = self._tried(size)

@@ -54,7 +54,9 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Of each worker's own mean and variance, which loses no digits (Chan et al. 1983).
     """
-    mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+    mean = variance = x.new_zeros(x.shape[1])
+    if len(x):  # a worker may have no clean rows, or no attacked ones
+        mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0)
     own = torch.cat([mean, variance, mean.new_tensor([float(len(x) * prod(x.shape[2:]))])])
     every = own.new_zeros(team.size(), len(own))
     every[team.rank()] = own
@@ -77,7 +79,7 @@ class _Normalised(torch.autograd.Function):
     def forward(ctx, x, weight, bias, counted, mean, variance, eps):
         ctx.save_for_backward(x, weight, bias, counted, mean, variance)
         ctx.eps = eps
-        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps) if len(x) else x.clone()
 
     @staticmethod
     def backward(ctx, *slope):
@@ -85,15 +87,18 @@ class _Normalised(torch.autograd.Function):
         if torch.is_grad_enabled():  # there will be a derivative of this one
             return (*_slopes(x, weight, bias, ctx.eps, slope[0]), None, None, None, None)
         g, scale = slope[0].contiguous(), (variance + ctx.eps).rsqrt()
-        wanted = [False, True, True]
-        given = (g, x, torch.ones_like(mean), None, None, mean, scale, True, ctx.eps, wanted)
-        _, along, total = torch.ops.aten.native_batch_norm_backward(*given)  # Σ g x̂ and Σ g, of this worker's rows
+        along = total = torch.zeros_like(mean)  # Σ g x̂ and Σ g, of this worker's rows
+        if len(x):
+            given = (g, x, torch.ones_like(mean), None, None, mean, scale, True, ctx.eps, [False, True, True])
+            _, along, total = torch.ops.aten.native_batch_norm_backward(*given)
         mean_along, mean_total = (team.sums(torch.cat([along, total])) / counted).chunk(2)
+        affine = (None, None) if weight is None else (along, total)
+        if not len(x):
+            return (g, *affine, None, None, None, None)
         own = scale if weight is None else scale * weight
         none, one = torch.zeros_like(mean), torch.ones_like(mean)
         out = F.batch_norm(g, none, one, own, -own * mean_total, False, 0.0, 0.0)
         out -= F.batch_norm(x, mean, one, own * scale * mean_along, none, False, 0.0, 0.0)
-        affine = (None, None) if weight is None else (along, total)
         return (out, *affine, None, None, None, None)
 
 

@@ -123,7 +123,7 @@ class Stack:
                 self.optimizer.state[w.dense] = {k: _column([s[k] for s in states], w) for k in states[0]}
             else:
                 for p, state in zip(w.own, states, strict=True):
-                    self.optimizer.state[p] = copied(state)
+                    self.optimizer.state[p] = {k: _placed(copied(v), w) for k, v in state.items()}
 
 
 def _row(value: Any, w: Weights, n: int) -> Any:
@@ -135,5 +135,10 @@ def _row(value: Any, w: Weights, n: int) -> Any:
 def _column(values: list[Any], w: Weights) -> Any:
     """A counter of steps is the same for all; a moment is one for each."""
     if not isinstance(values[0], Tensor) or not values[0].dim():
-        return copied(values[0])
-    return torch.stack([v.flatten() for v in values])
+        return _placed(copied(values[0]), w)
+    return _placed(torch.stack([v.flatten() for v in values]), w)
+
+
+def _placed(value: Any, w: Weights) -> Any:
+    """What an optimizer knows of weights, a count of steps too, where the weights are."""
+    return value.to(w.dense.device) if isinstance(value, Tensor) else value

@@ -1,4 +1,5 @@
-"""The training loop for several replicas of one run at once: each ends with the bits that it would have alone.
+"""The training loop for several replicas of one run at once: each ends with the bits that it would have alone, or on a
+GPU, whose kernels round by shape, within rounding of them.
 
 What costs most, the forward and backward pass and the optimizer, is done for all in one go on stacked weights. Hooks
 are called replica by replica, each with its own learner, state and random streams, where a strategy has them at all.
@@ -46,7 +47,7 @@ class _Replica:
     baseline: tuple[float, ...] = ()
 
 
-def refuse_together(strategy: Strategy, optimizer: Any, device: torch.device, plan: Plan, workers: int = 1) -> str:
+def refuse_together(strategy: Strategy, optimizer: Any, plan: Plan, workers: int = 1) -> str:
     """Why replicas of such a run are learned one after another; empty where they can be learned together."""
     for stage in stages(strategy):
         if stage.apart:
@@ -55,8 +56,6 @@ def refuse_together(strategy: Strategy, optimizer: Any, device: torch.device, pl
         return f"{type(optimizer).__name__} may look at several weights at once; sgd, adam and adamw do not"
     if workers > 1 or plan.accumulate > 1 or plan.precision != "float32" or plan.compiled:
         return "they are learned by one worker, batches in one part, in float32, and not compiled"
-    if device.type != "cpu":
-        return f"only on a CPU is it known to come to the bits of single runs, not on {device.type}"
     return ""
 
 
@@ -110,7 +109,7 @@ def _refuse(learners, strategies, plan, checkpoints) -> None:
     if not len(learners) == len(strategies) == len(checkpoints) or not learners:
         raise ValueError(f"expected as many learners as strategies, got {len(learners)} and {len(strategies)}")
     for learner, strategy in zip(learners, strategies, strict=True):
-        why = refuse_together(strategy, learner.optimizer, learner.device, plan, learner.workers)
+        why = refuse_together(strategy, learner.optimizer, plan, learner.workers)
         if why:
             raise ValueError(f"cannot learn these together: {why}")
         if not alike(strategy, strategies[0]) or not alike(learner.optimizer, learners[0].optimizer):
@@ -175,7 +174,7 @@ class _Loop:
         self.replicas, self.plan, self.due = list(replicas), plan, due
         self.stack = Stack([r.learner for r in replicas])
         self.turn: int | None = None  # the replica that something is done for by itself
-        self.noise = Noise(len(replicas))
+        self.noise = Noise(len(replicas), replicas[0].learner.device)
         self.outputs = Abreast([r.learner.model for r in replicas], self.stack, self.noise)
         self.replays, self.listens = replicas[0].strategy.replays, False
         self.augments, self.penalises, self.steers = (
@@ -242,9 +241,10 @@ class _Loop:
         last = self.plan.steps or self.plan.epochs * per_epoch
         losses, first = torch.zeros(len(self.replicas), last, device=one.learner.device), 0
         if checkpoints[0] is not None and "step" in checkpoints[0]:
-            losses, first = torch.stack([c["losses"] for c in checkpoints]), checkpoints[0]["step"]
+            losses, first = torch.stack([c["losses"] for c in checkpoints]).to(losses.device), checkpoints[0]["step"]
         for r in self.replicas:
             r.learner.model.train()
+        every = CHECK if one.learner.device.type == "cpu" else per_epoch * self.replays
         order: list[Tensor] = []
         asked = marked = False
         for step in range(first, last):
@@ -257,7 +257,7 @@ class _Loop:
             asked = self.due() or asked
             marked = asked and again == self.replays - 1  # between replays there is no way to go on from
             asked = asked and not marked
-            if marked or step % CHECK == CHECK - 1 or step == last - 1:
+            if marked or step % every == every - 1 or step == last - 1:
                 for n, r in self._each():
                     refuse_divergence(losses[n, : step + 1], r.learner, i, per_epoch)
             if marked and step < last - 1:

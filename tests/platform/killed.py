@@ -17,6 +17,7 @@ from perdure.platform.executor import Data
 from perdure.platform.meta_run import MetaRun
 from perdure.platform.run import Run
 from perdure.platform.site import Site
+from perdure.platform.worker import warm
 from perdure.strategies.loop import Plan
 from perdure.strategies.meta.train import MetaPlan
 
@@ -35,6 +36,7 @@ def main(home: str, seed: int, kind: str) -> None:
     site = Site(home, every_steps=3)
     dataset, chance, deaths = Data(site).of(run), random.Random(seed), 0
     kinds.kind(run).refuse(run, dataset, site)  # what torch imports late is imported once, before the forks
+    warm()
     gc.collect()
     gc.freeze()  # a child that looks through all of it copies every page, and is killed before its first step
     while not finished(run, site):

@@ -132,11 +132,14 @@ def test_a_step_that_hangs_loses_its_run_to_another(tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_run_that_comes_further_between_its_losses_is_no_poison(tmp_path):
-    """It is struck more often than a fleet bears at one place, and ends."""
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_run_that_comes_further_between_its_losses_is_no_poison(tmp_path, remote, monkeypatch):
+    """It is struck more often than a fleet bears at one place, and ends; where its checkpoints lie elsewhere, too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    site = Site(f"file://{tmp_path}/bucket" if remote else str(tmp_path))
     run = replace(RUN, plan=Plan(epochs=60, batch_size=32))
     struck, events = set(), []
-    with closing(Fleet(Site(str(tmp_path)), slots=1, retries=1, spare_after=0)) as fleet:
+    with closing(Fleet(site, slots=1, retries=1, spare_after=0)) as fleet:
         for event in fleet.map([run]):
             events.append(event)
             if isinstance(event, Started):

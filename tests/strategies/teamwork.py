@@ -13,7 +13,7 @@ from perdure.testing.streams import blobs
 
 from .test_matrix import ALL, NEEDS_TASKS, learner
 
-PLAN = Plan(epochs=2, batch_size=20)
+PLAN = Plan(epochs=1, batch_size=20)
 SAMPLES = 62  # batches of 20, 20, 20 and 2: slices of many sizes, and less than there are workers
 
 

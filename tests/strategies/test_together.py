@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from perdure.strategies import abreast
 from perdure.strategies.base import Naive, OwnLoop, Strategy
 from perdure.strategies.ewc import EWC
 from perdure.strategies.fitness import Caution
@@ -20,7 +21,7 @@ from perdure.strategies.rehearsal import Rehearsal
 from perdure.strategies.rng import Rng
 from perdure.strategies.together import Alone, gain, learn_together
 from perdure.streams.experience import Split
-from perdure.testing.equality import same
+from perdure.testing.equality import near, same
 from perdure.testing.streams import blobs
 
 from ..examples import EXAMPLES, NEEDS_TASKS
@@ -71,6 +72,21 @@ def test_every_strategy(name):
     whole = alone(stream, make, strategies)
     assert_same(together(stream, make, strategies), whole)
     assert not same(whole[0][-1].checkpoint["model"], whole[1][-1].checkpoint["model"])
+
+
+@pytest.mark.parametrize("name", ["naive", "rehearsal(30)", "der(30)", "gpm(0.9, samples=50)", "si", "lwf"])
+def test_where_kernels_round_by_shape_they_come_out_the_same_but_for_rounding(name, monkeypatch):
+    """As on a GPU: batched products are used whatever their bits, and dropout draws replica by replica."""
+    monkeypatch.setattr(abreast, "EXACT", "none")
+    stream, strategies = blobs(tasks=2, n=60), [EXAMPLES[name]] * 3
+
+    def make(n):
+        return learner(name, stream, n, SGD(0.01, momentum=0.9))
+
+    tried, apart = together(stream, make, strategies), alone(stream, make, strategies)
+    for mine, its in zip(tried, apart, strict=True):
+        assert [s.accuracy for s in mine] == [s.accuracy for s in its]
+        assert near(mine[-1].checkpoint["model"], its[-1].checkpoint["model"], 1e-5)
 
 
 def test_every_strategy_of_the_registry_is_among_them_or_says_why_not():
