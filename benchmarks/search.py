@@ -6,8 +6,8 @@ import time
 from perdure.platform import cluster
 from perdure.platform.executor import Data
 from perdure.platform.run import Run
-from perdure.platform.search import Search, continual
-from perdure.platform.search_tune import fit
+from perdure.platform.search.search import Search, continual
+from perdure.platform.search.tune import fit
 from perdure.platform.site import Site
 from perdure.platform.worker import packed
 from perdure.strategies.loop import Plan

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .platform.api import compare, meta, resume
-    from .platform.follow import follow
-    from .platform.search_api import tune
+    from .platform.live.follow import follow
+    from .platform.search.api import tune
     from .strategies.attacks.evaluate import attack
     from .strategies.names import register
 
@@ -16,11 +16,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "attack": ".strategies.attacks.evaluate",
     "compare": ".platform.api",
-    "follow": ".platform.follow",
+    "follow": ".platform.live.follow",
     "meta": ".platform.api",
     "register": ".strategies.names",
     "resume": ".platform.api",
-    "tune": ".platform.search_api",
+    "tune": ".platform.search.api",
 }
 
 

@@ -334,7 +334,7 @@ def follow(
     recipe: o.RecipeFile = None,
 ) -> None:
     arguments = {k: v for k, v in locals().items() if k not in ("recipe", "json", "plugin")}
-    from ..platform.follow import follow as followed
+    from ..platform.live.follow import follow as followed
     from . import show, watch
 
     _cautioning()
@@ -411,8 +411,8 @@ def adapt(
     json: o.Json = False,
     recipe: o.RecipeFile = None,
 ) -> None:
-    from ..platform import adapt as adapting
     from ..platform import plugins
+    from ..platform.meta import adapt as adapting
     from . import show
 
     def told() -> None:
@@ -544,14 +544,14 @@ def _conducted(make: Callable[[Any], Any], json: bool) -> None:
 
 def _searched(arguments: dict[str, Any], json: bool) -> None:
     """Search while a line tells of every trial, show what came out, and leave with the code that says it."""
-    from ..platform import search_api
+    from ..platform.search import api
     from . import show
     from .watch import trial, watch
 
     _cautioning()
     console = _console(stderr=True)
     arguments |= {"watch": lambda command: watch(command, console), "hear": lambda tried: trial(tried, console)}
-    made = _refusing(lambda: search_api.tune(**arguments))
+    made = _refusing(lambda: api.tune(**arguments))
     show.made(made, json, _console())
     sys.exit(130 if made.stopped else 1 if made.failed or not made.ended else 0)
 

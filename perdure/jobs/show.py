@@ -8,20 +8,20 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..platform.adapt import Answers
     from ..platform.assault import Damage
-    from ..platform.follow import Followed
     from ..platform.generate import Generated
-    from ..platform.meta_results import MetaComparison
+    from ..platform.live.follow import Followed
+    from ..platform.meta.adapt import Answers
+    from ..platform.meta.results import MetaComparison
     from ..platform.results import Comparison, Outcome
-    from ..platform.search_results import Searched
+    from ..platform.search.results import Searched
 
 SHOWN = 10  # trials of a search; the report has all
 
 
 def made(known: "Comparison | MetaComparison | Searched", json: bool, console) -> None:
     """What came out of a command, for a reader or for programs."""
-    from ..platform.search_results import Searched
+    from ..platform.search.results import Searched
 
     if isinstance(known, Searched):
         print(searched_json(known)) if json else searched(known, console)
@@ -52,7 +52,7 @@ def _ended(made: Any, say: Callable[[str], None]) -> None:
 
 
 def _tables(made: "Comparison | MetaComparison", console) -> None:
-    from ..platform.meta_results import MetaComparison
+    from ..platform.meta.results import MetaComparison
 
     if made.league:
         _meta_table(made, console) if isinstance(made, MetaComparison) else _league_table(made, console)
@@ -111,7 +111,7 @@ def searched(known: "Searched", console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ..platform.search_results import shown, title
+    from ..platform.search.results import shown, title
 
     search, front = known.search, known.front if len(known.search.aims) == 2 else []
     about = f"{len(known.trials)} trials of {search.run.method} on {search.run.on}"
@@ -300,8 +300,8 @@ def outcome(known: "Outcome", console) -> None:
     from rich.text import Text
 
     from ..platform.kinds import kind
-    from ..platform.meta_results import told
-    from ..platform.meta_run import MetaRun
+    from ..platform.meta.results import told
+    from ..platform.meta.run import MetaRun
 
     run, meta = known.run, isinstance(known.run, MetaRun)
     facts = Table.grid(padding=(0, 3))
@@ -358,7 +358,7 @@ def _cells(shares) -> str:
 
 
 def comparison_json(comparison: "Comparison | MetaComparison") -> str:
-    from ..platform.meta_results import MetaComparison
+    from ..platform.meta.results import MetaComparison
 
     league = [asdict(s) for s in comparison.league]
     known = {"command": comparison.line, "report": comparison.report, "stopped": comparison.stopped}
@@ -372,8 +372,8 @@ def outcome_json(known: "Outcome") -> str:
 
 
 def _outcome(known: "Outcome") -> dict[str, Any]:
-    from ..platform.meta_results import told
-    from ..platform.meta_run import MetaRun
+    from ..platform.meta.results import told
+    from ..platform.meta.run import MetaRun
 
     about = {"id": known.run.id, **known.run.row(), "status": known.status, "problem": known.problem}
     if isinstance(known.run, MetaRun):

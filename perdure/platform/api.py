@@ -26,8 +26,8 @@ from .executor import Data, Executor, InProcess
 from .found import found
 from .journal import Journal
 from .kinds import kind
-from .meta_results import MetaComparison
-from .meta_run import MetaRun
+from .meta.results import MetaComparison
+from .meta.run import MetaRun
 from .results import Comparison, Outcome
 from .run import Run
 from .secrets import secret
@@ -230,8 +230,8 @@ def resume(
         plugins.load(how.plugins)
         command = commands.read(folder)
         if command.search:
-            from .search import Search
-            from .search_api import conduct_search
+            from .search.api import conduct_search
+            from .search.search import Search
 
             return conduct_search(Search.of(command.search), how, watch=watch, hear=hear)
         return make(command, how, watch=watch)

@@ -20,7 +20,6 @@ from .together import pieces
 from .worker import UNSHARED, packed
 
 NODE = "node has died"  # what Ray says of an actor whose machine it has lost
-CALM = 5.0  # seconds after a loss in which the run that goes on has the machine, and no spare actor comes up beside it
 STARTING = 120.0  # seconds that an actor may take to come up, torch and all, on a machine that is busy
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,6 @@ class Fleet:
         waiting = deque(pieces(runs, self.site, len(crew.slots)))
         self._losses.clear()
         begun = looked = manned = time.monotonic()
-        struck = -CALM
         try:
             while waiting or any(slot.runs for slot in crew.slots):
                 for slot in [s for s in crew.slots if s.free][: len(waiting)]:
@@ -76,7 +74,6 @@ class Fleet:
                         waiting.extendleft([run] for run in reversed(slot.runs[1:]))
                         slot.runs = slot.runs[:1]
                     if isinstance(event, Lost):
-                        struck = time.monotonic()
                         yield from self._again(slot, event, waiting)
                     else:
                         if isinstance(event, Reached):
@@ -90,7 +87,7 @@ class Fleet:
                     yield from self._given_up(waiting, now - manned)
                 if now - looked > 1.0:
                     looked = now
-                    crew.fit(len(waiting), now - begun > self.spare_after and now - struck > CALM)
+                    crew.fit(len(waiting), now - begun > self.spare_after)
         finally:
             if any(slot.runs for slot in crew.slots):  # whoever stopped listening wants no more work done
                 crew.dismiss()

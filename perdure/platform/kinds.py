@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .meta_run import MetaRun
+from .meta.run import MetaRun
 from .run import Run
 from .work import Kind
 
@@ -12,7 +12,7 @@ AnyRun = Run | MetaRun
 def kind(run: AnyRun) -> Kind:
     """What runs of this kind do in their own way."""
     if isinstance(run, MetaRun):
-        from .meta import META
+        from .meta.work import META
 
         return META
     from .continual import CONTINUAL

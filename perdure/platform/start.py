@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from . import mirror
 from .execute import finished
 from .found import found
-from .meta_run import MetaRun
+from .meta.run import MetaRun
 from .run import Run
 from .site import Site
 from .store import Store

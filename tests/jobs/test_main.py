@@ -359,7 +359,7 @@ def test_a_search_that_cannot_be_is_refused(words, said):
 
 
 def test_python_and_the_command_line_search_with_the_same_defaults():
-    from perdure.platform.search_api import tune
+    from perdure.platform.search.api import tune
 
     shell = inspect.signature(main.tune).parameters
     for name, value in inspect.signature(tune).parameters.items():

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perdure.platform import feed
-from perdure.platform.follow import follow
+from perdure.platform.live import feed
+from perdure.platform.live.follow import follow
 from perdure.platform.store import Store
 from perdure.streams.folder import Folder
 

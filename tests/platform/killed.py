@@ -14,7 +14,7 @@ from collections import deque
 from perdure.platform import kinds
 from perdure.platform.execute import execute, finished
 from perdure.platform.executor import Data
-from perdure.platform.meta_run import MetaRun
+from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.worker import warm

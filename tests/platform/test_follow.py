@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import perdure
-from perdure.platform import feed, kept
 from perdure.platform.command import Busy, held
-from perdure.platform.feed import Apart
-from perdure.platform.following import Following
+from perdure.platform.live import feed, kept
+from perdure.platform.live.feed import Apart
+from perdure.platform.live.following import Following
 from perdure.platform.run import fresh
 from perdure.platform.site import Site
 from perdure.platform.store import Store

@@ -11,13 +11,13 @@ import torch
 import perdure
 from perdure.notation import NotationError
 from perdure.platform import api
-from perdure.platform.adapt import adapt
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.fleet import Fleet
 from perdure.platform.journal import Journal
-from perdure.platform.meta import refuse
-from perdure.platform.meta_run import MetaRun
+from perdure.platform.meta.adapt import adapt
+from perdure.platform.meta.run import MetaRun
+from perdure.platform.meta.work import refuse
 from perdure.platform.run import build
 from perdure.platform.site import Site
 from perdure.platform.start import start_from

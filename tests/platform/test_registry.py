@@ -13,8 +13,8 @@ import torch
 
 import perdure
 from perdure.platform import mlflow_tracker
-from perdure.platform.kept import Kept
-from perdure.platform.registry import Registration, Registry
+from perdure.platform.live.kept import Kept
+from perdure.platform.live.registry import Registration, Registry
 
 from ..servers import free_port
 
@@ -103,7 +103,9 @@ def test_what_a_crash_has_hidden_is_found_and_not_made_twice(registered, tmp_pat
     path.unlink()
     for number in range(3):
         (kept.models / f"{number:05d}").mkdir(parents=True)
-    following = perdure.platform.following.Following.of(json.loads((state / "follow.json").read_text())["following"])
+    following = perdure.platform.live.following.Following.of(
+        json.loads((state / "follow.json").read_text())["following"]
+    )
     created = json.loads((state / "follow.json").read_text())["created"]
     registry = Registry(kept, following, created, uri, Registration("kinds"))
     registry.deliver("FINISHED")
@@ -128,7 +130,7 @@ def test_the_alias_is_where_a_person_has_put_it(registered):
 
 def _opened(state, uri):
     known = json.loads((state / "follow.json").read_text())
-    following = perdure.platform.following.Following.of(known["following"])
+    following = perdure.platform.live.following.Following.of(known["following"])
     registry = Registry(Kept(state), following, known["created"], uri, Registration("kinds"))
     registry._open()
     return registry

@@ -13,7 +13,7 @@ from perdure.platform.events import Failed, Finished, Reached
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.kinds import kind
-from perdure.platform.meta_run import MetaRun
+from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
 from perdure.platform.saving import Saving
 from perdure.platform.site import Site

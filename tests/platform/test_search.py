@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 import perdure
-from perdure.platform import search_api, search_tune
 from perdure.platform.command import Command
 from perdure.platform.execute import execute, finished, forget
 from perdure.platform.found import found
 from perdure.platform.journal import Journal
 from perdure.platform.mlflow_tracker import client
 from perdure.platform.run import Run
-from perdure.platform.search import Search, continual
-from perdure.platform.search_results import Searched, Tried, html
-from perdure.platform.search_trial import Trial
+from perdure.platform.search import api, tune
+from perdure.platform.search.results import Searched, Tried, html
+from perdure.platform.search.search import Search, continual
+from perdure.platform.search.trial import Trial
 from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.platform.tracker import Untracked
@@ -54,7 +54,7 @@ def here(monkeypatch):
                 hear(number, told)
             hear(number, told | {"ended": True})
 
-    monkeypatch.setattr(search_api, "fit", fit)
+    monkeypatch.setattr(api, "fit", fit)
     monkeypatch.setattr("perdure.platform.cluster.connect", lambda address: False)
     monkeypatch.setattr("perdure.platform.cluster.slots", lambda *args: 1)
 
@@ -87,13 +87,13 @@ def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_p
 
 def proposed(search: Search, slots: int, first: int) -> list:
     """What Optuna proposes while trials of a batch come to their ends in another order; more is better near 42."""
-    searcher, points = search_tune._optuna(search, slots), []
+    searcher, points = tune._optuna(search, slots), []
     for batch in range(14 // slots):
         ids = [f"{batch} {n}" for n in range(slots)]
         configs = {id: searcher.suggest(id) for id in ids}
-        points += [search_tune._point(search, config) for config in configs.values()]
+        points += [tune._point(search, config) for config in configs.values()]
         for id in ids[first:] + ids[:first]:
-            value = -abs(float(search_tune._point(search, configs[id])["ewc.strength"]) - 42)
+            value = -abs(float(tune._point(search, configs[id])["ewc.strength"]) - 42)
             searcher.on_trial_complete(id, {"objective_0": value, "objective_1": value, "training_iteration": 2})
     return points
 
@@ -115,8 +115,8 @@ def test_optuna_proposes_the_same_whoever_is_first_and_learns(tmp_path):
 @pytest.mark.usefixtures("cluster")
 def test_optuna_searches(tmp_path):
     made = searched(tmp_path, "ewc(loguniform(1, 1e4))", "split(digits, 2)", trials=3, by="optuna", fresh=0)
-    points = search_tune._optuna(made.search, 1)
-    assert made.trials[0].point == search_tune._point(made.search, points.suggest("0"))
+    points = tune._optuna(made.search, 1)
+    assert made.trials[0].point == tune._point(made.search, points.suggest("0"))
     assert [t.status for t in made.trials] == ["finished"] * 3 and len({t.method for t in made.trials}) == 3
 
 
@@ -226,7 +226,7 @@ def test_a_trial_that_diverges_is_told_and_never_the_best(tmp_path):
     told = trial.step()
     assert told["done"] and told["objective_0"] == 0 and told["count"] == 0 and "the loss became" in told["problem"]
     heard, command = [], Command((), search=asdict(search))
-    log = search_api.Log(search, command, site, 2, Untracked(), heard.append)
+    log = api.Log(search, command, site, 2, Untracked(), heard.append)
     command.folder(site.home).mkdir(parents=True)
     log(1, told | {"ended": True})
     trial.begin({"sgd.lr": "0.1"})
@@ -367,7 +367,7 @@ def test_an_interrupt_ends_a_search_with_what_is_known(tmp_path, monkeypatch):
         hear(2, trial.step())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search_api, "fit", interrupted)
+    monkeypatch.setattr(api, "fit", interrupted)
     made = searched(tmp_path, "ewc(loguniform(1, 1e4))", trials=3)
     assert made.stopped and [t.status for t in made.trials] == ["finished", "stopped"] and not made.finals
     assert not (tmp_path / "commands" / made.search.id / "stops.json").exists()  # no scheduler has stopped it

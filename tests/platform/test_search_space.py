@@ -7,11 +7,11 @@ from random import Random
 import pytest
 
 from perdure.notation import NotationError
-from perdure.platform.meta_run import MetaRun
+from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
-from perdure.platform.search import Search, continual
-from perdure.platform.search_objective import Objective
-from perdure.platform.search_space import Choice, QUniform, RandInt, Space, Text
+from perdure.platform.search.objective import Objective
+from perdure.platform.search.search import Search, continual
+from perdure.platform.search.space import Choice, QUniform, RandInt, Space, Text
 from perdure.strategies.attacks.names import ATTACKS
 from perdure.strategies.loop import Plan
 from perdure.strategies.names import MODELS, OPTIMIZERS, STRATEGIES

@@ -20,7 +20,7 @@ from perdure.platform.events import Failed, Finished, Grouped, Kept, Reached, St
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data, InProcess
 from perdure.platform.fleet import Fleet
-from perdure.platform.meta_run import MetaRun
+from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.store import Store

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from perdure.notation import NotationError
-from perdure.platform.feed import feed
+from perdure.platform.live.feed import feed
 from perdure.streams.folder import Folder
 from perdure.streams.live import Arrival, Generated, SetAside
 from perdure.streams.names import live_source, register_source

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
 
-from ..notation import NotationError, parsed, place
-from ..strategies import metrics
-from .journal import Row, matrix
-from .kinds import AnyRun
-from .meta_run import MetaRun
+from ...notation import NotationError, parsed, place
+from ...strategies import metrics
+from ..journal import Row, matrix
+from ..kinds import AnyRun
+from ..meta.run import MetaRun
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..notation import NotationError
-from ..strategies import names
-from ..strategies.base import Strategy
-from ..strategies.fitness import Caution, caution
-from ..strategies.loop import Plan
-from ..streams.folder import Folder
-from ..streams.live import Generated, LiveSource
-from ..streams.names import live_source
-from . import live_figures
-from . import plugins as modules
-from .command import held
-from .execute import picture
+from ...notation import NotationError
+from ...strategies import names
+from ...strategies.base import Strategy
+from ...strategies.fitness import Caution, caution
+from ...strategies.loop import Plan
+from ...streams.folder import Folder
+from ...streams.live import Generated, LiveSource
+from ...streams.names import live_source
+from .. import plugins as modules
+from ..command import held
+from ..execute import picture
+from ..journal import Row
+from ..site import PICTURES, Site, absolute
+from . import figures
 from .feed import Apart, Here, Pair
 from .following import Following, room
-from .journal import Row
 from .kept import Kept
 from .registry import Registration, Registry
-from .site import PICTURES, Site, absolute
 
 DRAWING = 10.0  # seconds between two drawings, of which the last is always made
 
@@ -195,7 +195,7 @@ class _Conduct:
 
     def _draw(self, rows: list[Row]) -> None:
         self._drawn, self._undrawn = time.monotonic(), False
-        for name, figure in live_figures.drawn(rows).items() if rows else ():
+        for name, figure in figures.drawn(rows).items() if rows else ():
             picture(self.kept.path / PICTURES, name, figure)
 
 
@@ -231,6 +231,6 @@ def _registry(
 ) -> Registry | None:
     if not tracking:
         return None
-    from .mlflow_tracker import default_uri
+    from ..mlflow_tracker import default_uri
 
     return Registry(kept, following, created, uri or default_uri(), registration)

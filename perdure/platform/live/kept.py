@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..strategies.rng import Rng
-from ..streams.dataset import DataError, stratified
-from ..streams.experience import Experience, Split
-from ..streams.live import Arrival, SetAside
+from ...strategies.rng import Rng
+from ...streams.dataset import DataError, stratified
+from ...streams.experience import Experience, Split
+from ...streams.live import Arrival, SetAside
+from ..journal import Journal, Row, append, lines
+from ..store import opened, seal, write
 from .following import Following
-from .journal import Journal, Row, append, lines
-from .store import opened, seal, write
 
 Names = dict[str, int]  # the output of the model that every class met so far has
 

@@ -7,23 +7,23 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from ..notation import NotationError, is_number, spell
-from ..strategies.attacks.names import ATTACKS
-from ..strategies.generators.names import GENERATORS
-from ..strategies.meta.names import META_LEARNERS
-from ..strategies.names import MODELS, OPTIMIZERS, STRATEGIES
-from ..streams.dataset import Dataset
-from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
-from ..streams.validated import Validated
-from .command import Command
-from .conduct import check
-from .executor import Data
-from .kinds import AnyRun, kind, run_of
-from .meta_run import MetaRun
-from .run import Run
-from .search_objective import Objective
-from .search_space import DISTRIBUTIONS, Point, Space, Text
-from .site import Site
+from ...notation import NotationError, is_number, spell
+from ...strategies.attacks.names import ATTACKS
+from ...strategies.generators.names import GENERATORS
+from ...strategies.meta.names import META_LEARNERS
+from ...strategies.names import MODELS, OPTIMIZERS, STRATEGIES
+from ...streams.dataset import Dataset
+from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
+from ...streams.validated import Validated
+from ..command import Command
+from ..conduct import check
+from ..executor import Data
+from ..kinds import AnyRun, kind, run_of
+from ..meta.run import MetaRun
+from ..run import Run
+from ..site import Site
+from .objective import Objective
+from .space import DISTRIBUTIONS, Point, Space, Text
 
 By = Literal["random", "grid", "optuna"]
 Scheduler = Literal["none", "asha", "pbt"]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from ..streams.live import Arrival, LiveSource, SetAside
-from . import cluster, plugins
+from ...streams.live import Arrival, LiveSource, SetAside
+from .. import cluster, plugins
+from ..site import Site
 from .following import Following
 from .keeper import Keeper
-from .site import Site
 
 LOOKS = 0.2  # seconds between two looks at a source where nothing had come
 LOSSES = 3  # deaths of one actor in a row, without an arrival learned or read between them

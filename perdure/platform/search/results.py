@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .figures import COLOURS, new, svg, wrapped
-from .meta_results import MetaComparison
-from .report import digits, page
-from .results import Comparison
-from .run import Run
+from ..figures import COLOURS, new, svg, wrapped
+from ..meta.results import MetaComparison
+from ..report import digits, page
+from ..results import Comparison
+from ..run import Run
+from .objective import Objective
 from .search import Search
-from .search_objective import Objective
-from .search_space import Point, spelled
+from .space import Point, spelled
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def html(made: Searched) -> str:
 
     search = made.search
     return page(
-        "search.html",
+        "search/search.html",
         made_search=made,
         run=search.run,
         meta=not isinstance(search.run, Run),

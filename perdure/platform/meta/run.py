@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..notation import spell
-from ..strategies import names
-from ..strategies.meta.base import MetaLearner, TaskLoss, task_loss
-from ..strategies.meta.names import META_LEARNERS, meta_learner
-from ..strategies.meta.train import MetaPlan
-from ..strategies.rng import Rng
-from ..streams.dataset import Dataset, Source
-from ..streams.episodes import Tasks
-from ..streams.names import DATASETS, EPISODES, episode_recipe
+from ...notation import spell
+from ...strategies import names
+from ...strategies.meta.base import MetaLearner, TaskLoss, task_loss
+from ...strategies.meta.names import META_LEARNERS, meta_learner
+from ...strategies.meta.train import MetaPlan
+from ...strategies.rng import Rng
+from ...streams.dataset import Dataset, Source
+from ...streams.episodes import Tasks
+from ...streams.names import DATASETS, EPISODES, episode_recipe
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from typing import Any
 
 import torch
 
-from ..strategies.metrics import forgetting
-from . import live_figures
+from ...strategies.metrics import forgetting
+from ..journal import Row, matrix
+from ..mlflow_tracker import client, exists, experiment, known_by, sanitized
+from ..secrets import masked
+from ..store import write
+from . import figures
 from .following import Following
-from .journal import Row, matrix
 from .kept import Kept
-from .mlflow_tracker import client, exists, experiment, known_by, sanitized
-from .secrets import masked
-from .store import write
 
 ARRIVAL, FOLLOWED = "perdure.arrival", "perdure.follow"
 PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
@@ -114,7 +114,7 @@ class Registry:
             told = metrics(rows[:count])
             sent = [Metric(k, v, self.created + count, count) for k, v in told.items() if not isnan(v)]
             self._client.log_batch(self.known["run"], metrics=sent)
-        for name, figure in live_figures.drawn(rows).items():
+        for name, figure in figures.drawn(rows).items():
             self._client.log_figure(self.known["run"], figure, f"figures/{name}.png")
         self.known["rows"] = len(rows)
         self._keep()

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..strategies import names
-from ..strategies.base import OwnLoop, Strategy, stages
-from ..strategies.loop import Plan
+from ...strategies import names
+from ...strategies.base import OwnLoop, Strategy, stages
+from ...strategies.loop import Plan
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .figures import COLOURS, MARKERS, heat_map, new
-from .journal import Row, matrix
+from ..figures import COLOURS, MARKERS, heat_map, new
+from ..journal import Row, matrix
 
 SINGLE = 24  # classes that are drawn one by one; of more, the worst
 

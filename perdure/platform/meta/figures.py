@@ -5,14 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..streams.episodes import Episodes
-from .figures import COLOURS, MARKERS, new, wrapped
-from .journal import Row
+from ...streams.episodes import Episodes
+from ..figures import COLOURS, MARKERS, new, wrapped
+from ..journal import Row
 
 
 def meta_curves(rows: Mapping[str, Sequence[Sequence[Row]]]) -> Any:
     """On validation tasks after adapting, over the iterations; bands are 95 % intervals over seeds."""
-    from .results import Interval
+    from ..results import Interval
 
     figure = new(7.2, 4.2)
     axes = figure.subplots()
@@ -27,7 +27,7 @@ def meta_curves(rows: Mapping[str, Sequence[Sequence[Row]]]) -> Any:
 
 def steps_curves(rows: Mapping[str, Sequence[Row]]) -> Any:
     """On test tasks, after each number of steps; bands are 95 % intervals over seeds, or over tasks for one seed."""
-    from .results import Interval
+    from ..results import Interval
 
     figure = new(7.2, 4.2)
     axes = figure.subplots()

@@ -13,21 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..strategies import names
-from ..strategies.finite import Diverged
-from ..strategies.fitness import Caution
-from ..strategies.learner import Learner
-from ..strategies.loop import Bookmark, Milestone, learn
-from ..streams.dataset import DataError
-from ..streams.experience import Experience, Stream
-from ..streams.live import Arrival, SetAside
+from ...strategies import names
+from ...strategies.finite import Diverged
+from ...strategies.fitness import Caution
+from ...strategies.learner import Learner
+from ...strategies.loop import Bookmark, Milestone, learn
+from ...streams.dataset import DataError
+from ...streams.experience import Experience, Stream
+from ...streams.live import Arrival, SetAside
+from ..execute import Due
+from ..journal import Journal, row
+from ..run import fresh
+from ..site import Site
+from ..store import Store
 from . import kept
-from .execute import Due
 from .following import Following
-from .journal import Journal, row
-from .run import fresh
-from .site import Site
-from .store import Store
 
 
 class Keeper:

@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from ..strategies import names
-from ..strategies.meta.base import MetaLearner, Params, TaskLoss, Told, weights_of
-from ..strategies.meta.names import meta_learner
-from ..strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
-from ..strategies.rng import Rng
-from ..streams.dataset import Dataset
-from ..streams.episodes import Episodes, Tasks
-from . import meta_results
-from .journal import Row
-from .meta_run import MetaRun, judged_model, meta_build
-from .site import Site
-from .work import Kind, Step
+from ...strategies import names
+from ...strategies.meta.base import MetaLearner, Params, TaskLoss, Told, weights_of
+from ...strategies.meta.names import meta_learner
+from ...strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
+from ...strategies.rng import Rng
+from ...streams.dataset import Dataset
+from ...streams.episodes import Episodes, Tasks
+from ..journal import Row
+from ..site import Site
+from ..work import Kind, Step
+from . import results
+from .run import MetaRun, judged_model, meta_build
 
 DRAWN = 3  # tasks in a picture
 STEPS = (0, 1, 5, 10)  # after which a picture shows them
@@ -120,7 +120,7 @@ def drawn(tasks: Tasks, loss: TaskLoss, learner: MetaLearner, learned: dict[str,
     """A picture of what test tasks on a line are taken for, after some steps; none of other tasks."""
     if tasks.shape != (1,) or tasks.outputs != 1 or tasks.classes is not None:
         return {}
-    from .meta_figures import fits
+    from .figures import fits
 
     some = tasks.draw(DRAWN, rng.fold("pictures")["tasks"], "test")
     line = torch.linspace(-5, 5, 201, device=some.query_x.device)[:, None]
@@ -137,7 +137,7 @@ def _shared(run: MetaRun, tasks: Tasks, workers: int) -> Iterator[Share]:
     """Ray actors that reckon the parts of every meta-batch; which of them does changes no bit."""
     import ray
 
-    from . import cluster
+    from .. import cluster
 
     ours = cluster.connect()
     remote: Any = ray.remote
@@ -206,12 +206,10 @@ def _whole(value: torch.Tensor) -> float | None:
 
 
 def _figures(run: MetaRun, rows: Sequence[Row]) -> dict[str, Any]:
-    from .meta_figures import meta_curves, steps_curves
+    from .figures import meta_curves, steps_curves
 
     steps = {"steps": steps_curves({run.learner: [rows[-1]]})} if "test" in rows[-1] else {}
     return {"validation": meta_curves({run.learner: [rows]})} | steps
 
 
-META = Kind(
-    Meta, refuse, meta_results.told, _figures, meta_results.MetaComparison, meta_results.html, meta_results.line
-)
+META = Kind(Meta, refuse, results.told, _figures, results.MetaComparison, results.html, results.line)

@@ -11,7 +11,7 @@ from math import exp, floor, log
 from random import Random
 from typing import Any
 
-from ..notation import NotationError, parsed, place, positions, read, spell
+from ...notation import NotationError, parsed, place, positions, read, spell
 
 Point = dict[str, str]  # by the name of its parameter, each value as text
 Number = int | float

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..strategies import names
-from ..streams.dataset import Dataset
-from .command import Busy, held
-from .events import Event, Failed, Reached
-from .execute import begin, execute, finished
-from .journal import Journal, Row
-from .kinds import AnyRun
+from ...strategies import names
+from ...streams.dataset import Dataset
+from ..command import Busy, held
+from ..events import Event, Failed, Reached
+from ..execute import begin, execute, finished
+from ..journal import Journal, Row
+from ..kinds import AnyRun
+from ..site import Site
+from ..store import Store
+from .objective import measured
 from .search import Search
-from .search_objective import measured
-from .search_space import Point
-from .site import Site
-from .store import Store
+from .space import Point
 
 POINTER = "pointer.json"
 

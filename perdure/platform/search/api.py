@@ -8,27 +8,27 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..notation import parsed, spell
-from ..strategies.loop import Plan
-from ..strategies.meta.train import MetaPlan
-from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
-from . import cluster, plugins
-from .api import How, make, tracker_of, unheard
-from .command import Command, held, read
-from .conduct import Watch, nobody
-from .events import Failed, Finished, Reached
-from .execute import forget
-from .executor import Data
-from .kinds import AnyRun, kind
-from .meta_run import MetaRun
-from .run import Run
+from ...notation import parsed, spell
+from ...strategies.loop import Plan
+from ...strategies.meta.train import MetaPlan
+from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
+from .. import cluster, plugins
+from ..api import How, make, tracker_of, unheard
+from ..command import Command, held, read
+from ..conduct import Watch, nobody
+from ..events import Failed, Finished, Reached
+from ..execute import forget
+from ..executor import Data
+from ..kinds import AnyRun, kind
+from ..meta.run import MetaRun
+from ..run import Run
+from ..site import Site
+from ..store import write
+from ..tracker import Tracker
+from ..worker import packed
+from .results import Searched, Tried, html
 from .search import By, Scheduler, Search, continual, no_distribution
-from .search_results import Searched, Tried, html
-from .search_tune import fit
-from .site import Site
-from .store import write
-from .tracker import Tracker
-from .worker import packed
+from .tune import fit
 
 Hear = Callable[[Tried], None]  # what is told of a trial that has come to an end
 STOPS = "stops.json"

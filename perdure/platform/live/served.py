@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..strategies.base import State, Strategy
-from ..strategies.learner import SHUT, Learner
-from ..strategies.loop import restored
-from ..streams.experience import Batch, Stream, pixels
+from ...strategies.base import State, Strategy
+from ...strategies.learner import SHUT, Learner
+from ...strategies.loop import restored
+from ...streams.experience import Batch, Stream, pixels
 
 EXAMPLES = 3  # samples in the input example; of more than one the number of samples is seen to be free
 
@@ -65,7 +65,7 @@ def export(
 
 
 def _save(folder: Path, module: nn.Module, taken: Any, outputs: int, example: Any, packages: Any, about: Any) -> None:
-    from .mlflow_tracker import quiet
+    from ..mlflow_tracker import quiet
 
     quiet()
     from mlflow import pytorch

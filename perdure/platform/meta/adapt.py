@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..notation import is_number
-from ..strategies.meta.names import meta_learner
-from ..strategies.rng import Rng
-from ..streams.dataset import DataError
-from .execute import finished
-from .found import found
-from .meta_run import MetaRun, judged_model
-from .site import Site
-from .store import Store
+from ...notation import is_number
+from ...strategies.meta.names import meta_learner
+from ...strategies.rng import Rng
+from ...streams.dataset import DataError
+from ..execute import finished
+from ..found import found
+from ..site import Site
+from ..store import Store
+from .run import MetaRun, judged_model
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from math import nan
 from typing import Any
 
-from .figures import COLOURS, svg
-from .journal import Row
-from .meta_run import MetaRun
-from .report import embedded, page
-from .results import Interval, Outcome
+from ..figures import COLOURS, svg
+from ..journal import Row
+from ..report import embedded, page
+from ..results import Interval, Outcome
+from .run import MetaRun
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class MetaComparison:
 
     def figures(self) -> dict[str, Any]:
         """Matplotlib figures: "curves" over the iterations, "steps" on test tasks."""
-        from .meta_figures import meta_curves, steps_curves
+        from .figures import meta_curves, steps_curves
 
         groups = {name: [o.rows for o in group] for name, group in self.by_method().items() if group}
         if not groups:
@@ -102,7 +102,7 @@ def html(comparison: MetaComparison) -> str:
         name: [embedded(p) for p in group[0].pictures] for name, group in comparison.by_method().items() if group
     }
     return page(
-        "meta.html",
+        "meta/meta.html",
         comparison=comparison,
         league=comparison.league,
         run=comparison.outcomes[0].run,

@@ -13,13 +13,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import plugins
-from .executor import Data
+from .. import plugins
+from ..executor import Data
+from ..site import Site
+from ..worker import Packed, unpacked
 from .search import Search
-from .search_space import Point
-from .search_trial import Trial
-from .site import Site
-from .worker import Packed, unpacked
+from .space import Point
+from .trial import Trial
 
 Hear = Callable[[int, dict[str, Any]], None]  # a trial's number, from 1, and what its last step has told
 RETRIES = 3  # actors that a trial may lose
