@@ -46,9 +46,9 @@ MANY = 20  # updates in a row that are timed as one
 
 # meta-learner, outer optimizer, model, iterations of 4 tasks
 ALPHABET = (
-    ("maml(0.4)", "adam", "conv4(32)", 600),
-    ("maml(0.4, order=1)", "adam", "conv4(32)", 600),
-    ("anil(0.4)", "adam", "conv4(32)", 600),
+    ("maml(0.4)", "adam", "conv4(32)", 1500),
+    ("maml(0.1, 5, order=1)", "adam", "conv4(32)", 600),
+    ("anil(0.4)", "adam", "conv4(32)", 1500),
     ("meta_sgd(0.4)", "adam", "conv4(32)", 600),
     ("scheduled_maml(0.1, 3)", "adam", "conv4(32)", 300),
     ("reptile(0.1, 5)", "sgd(0.5)", "conv4(32)", 600),
@@ -209,7 +209,7 @@ def sinusoids(only: str = "", iterations: int = 60_000) -> None:
             spread = torch.stack([one[ok].mean() for one, ok in zip(each, fine, strict=True)])
             within = 1.96 * each[fine].std() / sqrt(each.shape[1])
             lost = f", {(~fine).sum()} lost" if not fine.all() else ""
-            shown.append(f"{mean:.3f} ± {within:.3f} ({spread.min():.3f} to {spread.max():.3f}{lost})")
+            shown.append(f"{mean:.3g} ± {within:.2g} ({spread.min():.3g} to {spread.max():.3g}{lost})")
         rows.append([name, f"{omega:g}", *shown, " / ".join(f"{a:g}" for a in asked if a)])
         print(*rows[-1], flush=True)
     head = ["method", "omega", "0 steps", "1", "5", "10", "asked for after 1 / 10"]
