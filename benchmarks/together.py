@@ -52,7 +52,8 @@ def main(rounds: int = 3) -> None:
     )
     show("Seeds at once", head, rows)
     show("Memory: 8 seeds of mlp(1000, 1000), batch 128", ("what", "measured", "reach"), [_memory()])
-    show(f"{SEEDS} seeds of naive, two cores, everything from the start of a process", *_whole())
+    for width, batch in ((100, 32), (400, 128)):
+        show(f"{SEEDS} seeds of naive, two cores, everything from the start of a process", *_whole(width, batch))
 
 
 def _row(data: str, model: str, batch: int, seeds: int, text: str, reach: str, rounds: int):
@@ -83,14 +84,19 @@ def _memory():
     return "peak of 8 together over 8 x one", f"{eight / (8 * one):.2f} x ({eight:.0f} MB, {one:.0f} MB)", "<= 1.1 x"
 
 
-def _whole():
+def _whole(width: int, batch: int):
+    model = f"mlp({width}, {width})"
     with tempfile.TemporaryDirectory() as home:
-        words = ["naive", "--on", "split(fashion_mnist)", "--model", "mlp(400, 400)", "--batch-size", "128"]
+        words = ["naive", "--on", "split(fashion_mnist)", "--model", model, "--batch-size", str(batch)]
         words += ["--epochs", "1", "--seeds", str(SEEDS), "--home", home, "--no-tracking", "--slots", "2"]
         ours = _timed([[sys.executable, "-c", "from perdure.jobs.main import main; main()", "compare", *words]])
-    rows, half = [("perdure compare, Ray's start and end included", f"{ours:.0f}", "", "")], SEEDS // 2
+    rows, half = (
+        [(f"{model}, batch {batch}: perdure compare, Ray's start and end in it", f"{ours:.0f}", "", "")],
+        SEEDS // 2,
+    )
     for kind, what, reach in (("own", "its own data", ">= 3 x"), ("tensors", "its data as tensors in memory", "")):
-        theirs = _timed([_own("avalanche", kind, str(first), str(half)) for first in (0, half)])
+        given = "avalanche", kind, model, str(batch)
+        theirs = _timed([_own(*given, str(first), str(half)) for first in (0, half)])
         rows.append((f"Avalanche's Naive, {what}, two processes", f"{theirs:.0f}", f"{theirs / ours:.2f}", reach))
     return ("what", "seconds", "times as fast", "reach"), rows
 
@@ -139,7 +145,7 @@ def _held(name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def avalanche(kind: str, first: int, count: int) -> None:
+def avalanche(kind: str, model: str, batch: int, first: int, count: int) -> None:
     """Avalanche's own loop over the same stream, tested after every experience as ours is."""
     from avalanche.training.supervised import Naive
 
@@ -149,13 +155,13 @@ def avalanche(kind: str, first: int, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = avalanche_benchmark(folder) if kind == "own" else None
         for seed in range(first, first + count):
-            run = Run("naive", "split(fashion_mnist)", "mlp(400, 400)", seed=seed)
+            run = Run("naive", "split(fashion_mnist)", model, seed=seed)
             loaded = Data(Site()).of(run)
             assert loaded
             stream, learner, _ = build(run, loaded)
             benchmark = own or tensor_benchmark(stream)
             adam = torch.optim.Adam(learner.model.parameters(), 1e-3)
-            common = {"train_mb_size": 128, "train_epochs": 1, "eval_mb_size": 512}
+            common = {"train_mb_size": batch, "train_epochs": 1, "eval_mb_size": 512}
             method = Naive(model=learner.model, optimizer=adam, criterion=torch.nn.CrossEntropyLoss(), **common)
             for experience in benchmark.train_stream:
                 method.train(experience, num_workers=0)
@@ -166,7 +172,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["peak", count]:
             peak(int(count))
-        case ["avalanche", kind, first, count]:
-            avalanche(kind, int(first), int(count))
+        case ["avalanche", kind, model, batch, first, count]:
+            avalanche(kind, model, int(batch), int(first), int(count))
         case _:
             main()
