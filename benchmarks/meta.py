@@ -48,15 +48,16 @@ MANY = 20  # updates in a row that are timed as one
 ALPHABET = (
     ("maml(0.4)", "adam", "conv4(32)", 1500),
     ("maml(0.1, 5, order=1)", "adam", "conv4(32)", 600),
-    ("anil(0.4)", "adam", "conv4(32)", 1500),
+    ("anil(0.4)", "adam", "conv4(32)", 2000),
     ("meta_sgd(0.4)", "adam", "conv4(32)", 600),
     ("scheduled_maml(0.1, 3)", "adam", "conv4(32)", 300),
     ("reptile(0.1, 5)", "sgd(0.5)", "conv4(32)", 600),
     ("learned_optimizer", "adam", "conv4(32)", 300),
     ("meta_augmentation(0.4)", "adam", "conv4(32)", 600),
     ("protonets", "adam", "conv4(32)", 600),
+    ("darts(0.1, 3)", "adam", "mixed(256, 64)", 1500),
 )
-HARDER = (*ALPHABET[:1], *ALPHABET[-1:])  # 20-way
+HARDER = (("maml(0.4)", "adam", "conv4(32)", 600), ("protonets", "adam", "conv4(32)", 600))  # 20-way
 
 
 def costs() -> None:
