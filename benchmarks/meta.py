@@ -41,7 +41,7 @@ SINUSOIDS = (
     ("Meta-SGD, 10 shots", MetaSGD(0.01, 1), 10, 0.2, 4, (0.45, None)),
     ("MAML, 5 shots", MAML(0.01, 1), 5, 0.2, 4, (0.95, None)),
 )
-SEEDS = 3  # of the sinusoids
+SEEDS, ITERATIONS = 3, 60_000  # of the sinusoids
 MANY = 20  # updates in a row that are timed as one
 
 # meta-learner, outer optimizer, model, iterations of 4 tasks
@@ -192,7 +192,7 @@ def seeded(model: Any, shape: tuple[int, ...], outputs: int, seed: int = 0) -> n
         return model.build(shape, outputs)
 
 
-def sinusoids(only: str = "", iterations: int = 60_000) -> None:
+def sinusoids(only: str = "") -> None:
     """MSE on 1000 test tasks, trained on as many shots: the mean over seeds, ± 95 % over tasks.
 
     Tasks on which so many steps end in numbers that are not finite are counted, and left out of the mean.
@@ -201,7 +201,7 @@ def sinusoids(only: str = "", iterations: int = 60_000) -> None:
     for name, learner, shots, omega, batch, asked in SINUSOIDS:
         if only not in name:
             continue
-        told = [list(_mse(learner, shots, omega, batch, iterations, seed)) for seed in range(SEEDS)]
+        told = [list(_mse(learner, shots, omega, batch, seed)) for seed in range(SEEDS)]
         shown = []
         for column in zip(*told, strict=True):
             each = torch.stack(column)  # (SEEDS, tasks)
@@ -217,12 +217,12 @@ def sinusoids(only: str = "", iterations: int = 60_000) -> None:
     show(f"sinusoid, MSE, {SEEDS} seeds (each one's mean)", head, rows)
 
 
-def _mse(learner: MetaLearner, shots: int, omega: float, batch: int, iterations: int, seed: int) -> list[torch.Tensor]:
+def _mse(learner: MetaLearner, shots: int, omega: float, batch: int, seed: int) -> list[torch.Tensor]:
     """Losses on 1000 tasks after 0, 1, 5 and 10 steps: (1000,) each."""
     tasks, rng = Sinusoid(shots, 10, omega).tasks(Places()), Rng(seed)
     net = seeded(MLP((40, 40)), (1,), 1, seed)
     loss = task_loss(net, F.mse_loss)
-    plan = MetaPlan(iterations, batch, iterations, 10, compiled=True)
+    plan = MetaPlan(ITERATIONS, batch, ITERATIONS, 10, compiled=True)
     stone = list(meta_learn(tasks, net, loss, learner, Adam(1e-3), plan, rng))[-1]
     drawn = tasks.draw(1000, rng["test tasks"], "test")
     return judge(learner, loss, stone.checkpoint["learned"], drawn, (0, 1, 5, 10), rng)["loss"]

@@ -32,8 +32,7 @@ class _Tally:
                 self.length[event.run] = event.experiences
                 self.reached[event.run] = 0
             case Reached():
-                row = event.row
-                self.reached[event.run] = (row["experience"] if "experience" in row else row["milestone"]) + 1
+                self.reached[event.run] = event.place + 1
                 self.known[event.run] = _come_to(event.row)
             case Finished() | Failed():
                 self.done.add(event.run)

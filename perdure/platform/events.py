@@ -21,6 +21,11 @@ class Reached:
     row: dict[str, Any]  # the journal's line
     seconds: float | None  # spent on the experience; None where it was read from the journal of a finished run
 
+    @property
+    def place(self) -> int:
+        """How many milestones came before it: experiences of a stream, or milestones of meta-learning."""
+        return self.row["experience"] if "experience" in self.row else self.row["milestone"]
+
 
 @dataclass(frozen=True)
 class Finished:

@@ -77,8 +77,7 @@ class Fleet:
                         yield from self._again(slot, event, waiting)
                     else:
                         if isinstance(event, Reached):
-                            now_at = event.row.get("experience", event.row.get("milestone", 0))
-                            self._come[event.run] = max(now_at, self._come.get(event.run, -1))
+                            self._come[event.run] = max(event.place, self._come.get(event.run, -1))
                         yield event
                 now = time.monotonic()
                 if any(slot.where for slot in crew.slots):

@@ -157,9 +157,10 @@ class _Both(io.RawIOBase):
             self._tell(content)
             return self._file.write(content)
         telling = self._thread.submit(self._tell, content)
-        written = self._file.write(content)
-        telling.result()
-        return written
+        try:
+            return self._file.write(content)
+        finally:
+            telling.result()
 
     def flush(self) -> None:
         self._file.flush()

@@ -54,8 +54,8 @@ def pieces(runs: Sequence[AnyRun], site: Site, slots: int = 1) -> list[list[AnyR
     """
     groups: list[list[AnyRun]] = []
     for run in runs:
-        single = site.together is False or site.storage or site.profile or _refused(run)
-        single = single or (site.together is None and not _to_the_bit(run))
+        unasked = site.together is None and not _to_the_bit(run)
+        single = site.together is False or unasked or site.storage or site.profile or _refused(run)
         fit = None if single else next((g for g in groups if _fits(run, g[0])), None)
         if fit is None:
             groups.append([run])

@@ -47,9 +47,7 @@ class Abreast:
                 return self._products(one)(x)
             case nn.Flatten() if one.start_dim == 1 and one.end_dim == -1:
                 return x.flatten(2)
-            case nn.Dropout() if (
-                not one.inplace and x.device.type == EXACT
-            ):  # a GPU's own kernel draws in an order of its own
+            case nn.Dropout() if x.device.type == EXACT and not one.inplace:  # a GPU's kernel draws in another order
                 return self._dropped(one, x) if one.training and one.p else x
         if isinstance(one, SINGLE):
             return one(x.flatten(0, 1)).view(x.shape)

@@ -86,20 +86,19 @@ class _Normalised(torch.autograd.Function):
         x, weight, bias, counted, mean, variance = ctx.saved_tensors
         if torch.is_grad_enabled():  # there will be a derivative of this one
             return (*_slopes(x, weight, bias, ctx.eps, slope[0]), None, None, None, None)
-        g, scale = slope[0].contiguous(), (variance + ctx.eps).rsqrt()
-        along = total = torch.zeros_like(mean)  # Σ g x̂ and Σ g, of this worker's rows
+        g = torch.empty_like(x).copy_(slope[0])  # as x lies
+        scale, none, one = (variance + ctx.eps).rsqrt(), torch.zeros_like(mean), torch.ones_like(mean)
+        along = total = none  # Σ g x̂ and Σ g, of this worker's rows
         if len(x):
-            given = (g, x, torch.ones_like(mean), None, None, mean, scale, True, ctx.eps, [False, True, True])
+            given = (g, x, one, None, None, mean, scale, True, ctx.eps, [False, True, True])
             _, along, total = torch.ops.aten.native_batch_norm_backward(*given)
         mean_along, mean_total = (team.sums(torch.cat([along, total])) / counted).chunk(2)
+        if len(x):
+            own = scale if weight is None else scale * weight
+            g = F.batch_norm(g, none, one, own, -own * mean_total, False, 0.0, 0.0)
+            g -= F.batch_norm(x, mean, one, own * scale * mean_along, none, False, 0.0, 0.0)
         affine = (None, None) if weight is None else (along, total)
-        if not len(x):
-            return (g, *affine, None, None, None, None)
-        own = scale if weight is None else scale * weight
-        none, one = torch.zeros_like(mean), torch.ones_like(mean)
-        out = F.batch_norm(g, none, one, own, -own * mean_total, False, 0.0, 0.0)
-        out -= F.batch_norm(x, mean, one, own * scale * mean_along, none, False, 0.0, 0.0)
-        return (out, *affine, None, None, None, None)
+        return (g, *affine, None, None, None, None)
 
 
 def _slopes(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, g: Tensor) -> tuple[Tensor | None, ...]:

@@ -202,7 +202,7 @@ def train(experience, learner, optimizer, strategy, state, plan, root, checkpoin
     learner.model.train()
     met = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
     take = steps_of(partial(_step, learner, optimizer, strategy, state), learner, strategy, state, last - first)
-    every = CHECK if learner.device.type == "cpu" else per_epoch * strategy.replays
+    every = between_looks(learner, per_epoch * strategy.replays)
     asked = marked = False
     for step in range(first, last):
         again = step % strategy.replays
@@ -222,6 +222,11 @@ def train(experience, learner, optimizer, strategy, state, plan, root, checkpoin
             within = {"step": step + 1, "optimizer": copied(optimizer.state_dict()), "losses": losses.clone()}
             yield Bookmark(i, step + 1, at | within)
     return losses, marked or asked
+
+
+def between_looks(learner: Learner, epoch: int) -> int:
+    """Steps after which losses are looked at: on a GPU those of an epoch, for the loop waits for it then."""
+    return CHECK if learner.device.type == "cpu" else epoch
 
 
 def _step(learner: Learner, optimizer: optim.Optimizer, strategy: Strategy, state: State, batch: Batch) -> Tensor:

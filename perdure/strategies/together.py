@@ -22,7 +22,19 @@ from .abreast import Abreast, aligned, watched
 from .base import State, Strategy, stages
 from .fitness import Caution, caution
 from .learner import Learner
-from .loop import CHECK, Bookmark, Milestone, Plan, after, batches, begun, never, reached, refuse_divergence, train
+from .loop import (
+    Bookmark,
+    Milestone,
+    Plan,
+    after,
+    batches,
+    begun,
+    between_looks,
+    never,
+    reached,
+    refuse_divergence,
+    train,
+)
 from .noise import Noise
 from .optimizers import SGD, Adam, AdamW
 from .rng import Rng
@@ -244,7 +256,7 @@ class _Loop:
             losses, first = torch.stack([c["losses"] for c in checkpoints]).to(losses.device), checkpoints[0]["step"]
         for r in self.replicas:
             r.learner.model.train()
-        every = CHECK if one.learner.device.type == "cpu" else per_epoch * self.replays
+        every = between_looks(one.learner, per_epoch * self.replays)
         order: list[Tensor] = []
         asked = marked = False
         for step in range(first, last):

@@ -57,6 +57,12 @@ def assert_same(site, whole, runs=RUNS):
         assert same(results(site, run), results(whole, run))
 
 
+@pytest.mark.parametrize(("device", "together", "count"), [("cpu", None, 1), ("cuda", None, 3), ("cuda", True, 1)])
+def test_where_it_changes_the_rounding_it_is_asked_for(device, together, count):
+    """On a GPU, that is; and a number that hangs on what else is made is nobody's wish."""
+    assert len(pieces([replace(run, device=device) for run in RUNS], Site(together=together))) == count
+
+
 def test_each_leaves_the_files_that_it_leaves_alone(tmp_path, whole):
     site = Site(str(tmp_path))
     events = made(site)

@@ -78,6 +78,8 @@ def test_every_strategy(name):
 def test_where_kernels_round_by_shape_they_come_out_the_same_but_for_rounding(name, monkeypatch):
     """As on a GPU: batched products are used whatever their bits, and dropout draws replica by replica."""
     monkeypatch.setattr(abreast, "EXACT", "none")
+    monkeypatch.delattr(abreast.Products, "_tried")
+    monkeypatch.delattr(abreast.Abreast, "_dropped")
     stream, strategies = blobs(tasks=2, n=60), [EXAMPLES[name]] * 3
 
     def make(n):

@@ -120,7 +120,7 @@ def summed(parts: dict[str, Params], losses: Tensor) -> Told:
     told = losses.detach()
     for part in parts.values():
         for each in part.values():
-            told = told + each.flatten(1).sum(1) if each.dim() > 1 else told + each  # one number that is not is enough
+            told = told + each.reshape(len(each), -1).sum(1)  # not finite where one number of it is not
     finite = told.isfinite()
     return Told({k: {n: _sum(g, finite) for n, g in v.items()} for k, v in parts.items()}, losses.detach(), finite)
 

@@ -1,5 +1,6 @@
 """Meta-learning by gradients through gradient steps (Finn et al. 2017, arXiv:1703.03400), and its kin."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,12 +30,19 @@ class MAML(MetaLearner):
             raise ValueError(f"order must be 1 or 2, got {self.order}")
 
     def adapted(self, loss, learned, x, y, steps=None):
+        def slopes(own: Params, rest: Params) -> Params:
+            return grad(lambda p: loss({**rest, **p}, x, y))(own)
+
+        return self._moved(learned, self.steps if steps is None else steps, slopes)
+
+    def _moved(self, learned: dict[str, Params], steps: int, slopes: Callable[[Params, Params], Params]) -> Params:
+        """The weights after so many steps. slopes: of those that move, beside the rest."""
         weights = dict(learned["weights"])
         names = self.moves(weights)
-        for step in range(self.steps if steps is None else steps):
+        for step in range(steps):
             rest = {k: v for k, v in weights.items() if k not in names}
             own = {k: weights[k] for k in names}
-            slope = grad(lambda p, rest=rest: loss({**rest, **p}, x, y))(own)
+            slope = slopes(own, rest)
             if self.order == 1:
                 slope = {k: g.detach() for k, g in slope.items()}
             weights |= {k: v - self.rate(learned, k, step) * slope[k] for k, v in own.items()}
@@ -56,25 +64,19 @@ class MAML(MetaLearner):
             return self._gradient(loss, learned, tasks)
 
     def _gradient(self, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes) -> Told:
+        def slopes(own: Params, rest: Params) -> Params:
+            total = loss.each({**rest, **own}, tasks.support_x, tasks.support_y).sum()
+            return dict(zip(own, autograd.grad(total, list(own.values()), create_graph=self.order == 2), strict=True))
+
         count = len(tasks.support_x)
-        own = {
+        each = {
             k: {n: v.detach().expand(count, *v.shape).requires_grad_() for n, v in part.items()}
             for k, part in learned.items()
         }
-        weights = dict(own["weights"])
-        names = self.moves(weights)
-        for step in range(self.steps):
-            losses = loss.each(weights, tasks.support_x, tasks.support_y)
-            slopes = autograd.grad(losses.sum(), [weights[k] for k in names], create_graph=self.order == 2)
-            for k, slope in zip(names, slopes, strict=True):
-                rate = self.rate(own, k, step)
-                if isinstance(rate, Tensor):
-                    rate = rate.view(*rate.shape, *[1] * (slope.dim() - rate.dim()))
-                weights[k] = weights[k] - rate * slope
-        losses = loss.each(weights, tasks.query_x, tasks.query_y)
-        leaves = [v for part in own.values() for v in part.values()]
+        losses = loss.each(self._moved(each, self.steps, slopes), tasks.query_x, tasks.query_y)
+        leaves = [v for part in each.values() for v in part.values()]
         found = iter(autograd.grad(losses.sum(), leaves, materialize_grads=True))
-        return summed({k: {n: next(found) for n in part} for k, part in own.items()}, losses)
+        return summed({k: {n: next(found) for n in part} for k, part in each.items()}, losses)
 
     def moves(self, weights: Params) -> tuple[str, ...]:
         """The weights that a task moves."""
@@ -118,7 +120,8 @@ class ScheduledMAML(MAML):
         return {"weights": weights, "rates": {n: _like(weights, self.steps).fill_(self.lr) for n in layers}}
 
     def rate(self, learned, name, step):
-        return learned["rates"][_layer(name)][..., min(step, self.steps - 1)]
+        rate = learned["rates"][_layer(name)][..., min(step, self.steps - 1)]
+        return rate.view(*rate.shape, *[1] * (learned["weights"][name].dim() - rate.dim()))
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,20 @@ def test_a_perceptron_is_batched_and_nothing_else_is(layers):
         assert batched(nn.Sequential(*layers, other)) is None
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_task_whose_gradient_alone_is_not_finite_is_left_out(together):
+    """The root of a mean square of 0 is 0, and has no slope."""
+    net = nn.Linear(1, 1, bias=False).double()
+    loss = replace(task_loss(net, lambda out, y: F.mse_loss(out, y).sqrt()), together=together)
+    tasks = double(Sinusoid(3, 3).tasks(Places()).draw(3, chance()))
+    tasks.query_x[1], tasks.query_y[1] = 0, 0
+    learned, learner = {"weights": weights_of(net)}, MAML(0.1)
+    told = learner.gradient(loss, learned, tasks)
+    assert told.losses.isfinite().all() and told.finite.tolist() == [True, False, True]
+    others = learner.gradient(loss, learned, Episodes(*(part[[0, 2]] for part in tasks)))
+    torch.testing.assert_close(told.gradient["weights"]["weight"], others.gradient["weights"]["weight"])
+
+
 def test_three_updates_are_torchopts():
     tasks, net = Sinusoid(10).tasks(Places()), MLP((40, 40)).build((1,), 1)
     peer = deepcopy(net)
