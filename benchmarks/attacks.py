@@ -199,7 +199,7 @@ def continual(seeds: int = 2) -> None:
     rows = []
     for s in made.league:
         (left,) = s.under.values()
-        old = [sum(next(iter(o.under().values()))[-1][:-1]) / 4 for o in made.by_strategy()[s.strategy]]
+        old = [sum(next(iter(o.under().values()))[-1][:-1]) / 4 for o in made.by_method()[s.strategy]]
         shown = [s.accuracy, left["robust_accuracy"], Interval.of(old), left["robust_forgetting"]]
         rows.append((s.strategy, *map(percent, shown)))
     head = ("strategy", "accuracy %", "under PGD-40 %", "of it on old experiences %", "robust forgetting %")

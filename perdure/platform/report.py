@@ -24,7 +24,7 @@ def html(comparison: Comparison) -> str:
     from markupsafe import Markup
 
     figures = {name: svg(figure) for name, figure in comparison.figures().items()} if comparison.league else {}
-    order = list(comparison.by_strategy())
+    order = list(comparison.by_method())
     details = {name: svg(figure) for name, figure in comparison.details().items()}
     return page(
         "report.html",
@@ -50,10 +50,16 @@ def page(template: str, **values: Any) -> str:
     from markupsafe import Markup
 
     here = Path(__file__).parent
-    made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    made = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(here),
+    )
     made.filters |= {"percent": percent, "plain": plain, "bytes": carried, "digits": digits, "small": small}
     style = Markup((here / "page.css").read_text())
-    return made.from_string((here / template).read_text()).render(style=style, made=_made(), **values)
+    return made.get_template(template).render(style=style, made=_made(), **values)
 
 
 def again(comparison: Comparison) -> dict[str, str]:
@@ -96,9 +102,7 @@ def carried(value: Interval | float) -> str:
 
 def _pictures(comparison: Comparison, kind: str) -> dict[str, list[str]]:
     """Of the first seed of every strategy that has drawn such pictures."""
-    groups = {
-        s: [p for p in g[0].pictures if p.name.startswith(kind)] for s, g in comparison.by_strategy().items() if g
-    }
+    groups = {s: [p for p in g[0].pictures if p.name.startswith(kind)] for s, g in comparison.by_method().items() if g}
     return {s: [embedded(p) for p in pictures] for s, pictures in groups.items() if pictures}
 
 

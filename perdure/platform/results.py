@@ -85,8 +85,8 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Outcomes of several strategies on one stream."""
+class Outcomes:
+    """What has become of the runs of one command."""
 
     outcomes: list[Outcome]
     line: str = ""  # the command that made it, as it was typed
@@ -95,11 +95,11 @@ class Comparison:
     undelivered: str = ""  # why the tracker has not got everything yet
     how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
 
-    def by_strategy(self) -> dict[str, list[Outcome]]:
-        """Finished runs, strategies in the order in which they were asked for."""
+    def by_method(self) -> dict[str, list[Outcome]]:
+        """Finished runs, strategies or meta-learners in the order in which they were asked for."""
         groups: dict[str, list[Outcome]] = {}
         for outcome in self.outcomes:
-            group = groups.setdefault(outcome.run.strategy, [])
+            group = groups.setdefault(outcome.run.method, [])
             if outcome.status == "finished":
                 group.append(outcome)
         return groups
@@ -108,16 +108,21 @@ class Comparison:
     def failed(self) -> list[Outcome]:
         return [o for o in self.outcomes if o.status == "failed"]
 
+
+@dataclass(frozen=True)
+class Comparison(Outcomes):
+    """Outcomes of several strategies on one stream."""
+
     @property
     def league(self) -> list[Standing]:
         """The best first; strategies without a finished run are left out."""
-        table = [_standing(strategy, group) for strategy, group in self.by_strategy().items() if group]
+        table = [_standing(strategy, group) for strategy, group in self.by_method().items() if group]
         return sorted(table, key=lambda s: -s.accuracy.mean)
 
     @property
     def matrices(self) -> dict[str, list[list[float]]]:
         """The accuracy matrix of every strategy, averaged over its seeds; rows as long as the journal's."""
-        return {s: _mean_matrix([matrix(o.rows) for o in group]) for s, group in self.by_strategy().items() if group}
+        return {s: _mean_matrix([matrix(o.rows) for o in group]) for s, group in self.by_method().items() if group}
 
     @property
     def aimed(self) -> list[str]:
@@ -165,7 +170,7 @@ class Comparison:
         """Matplotlib figures: "curves", and under every strategy's text the heat map of its accuracy matrix."""
         from .figures import curves, heat_map
 
-        groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_strategy().items() if g}
+        groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_method().items() if g}
         return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
 
     def covers(self) -> dict[str, Any]:
@@ -176,7 +181,7 @@ class Comparison:
         """Matplotlib figures for each attack: curves of all strategies under it, and as "pgd: naive" heat maps."""
         from .figures import curves, heat_map
 
-        groups = {s: [o.under() for o in g] for s, g in self.by_strategy().items() if g}
+        groups = {s: [o.under() for o in g] for s, g in self.by_method().items() if g}
         drawn = {}
         for text in self.outcomes[0].run.attacks if groups else ():
             robust = {s: [known[text] for known in seeds] for s, seeds in groups.items()}
@@ -188,7 +193,7 @@ class Comparison:
         """Matplotlib figures of what strategies told of themselves, means over seeds: as "gpm: rank"."""
         from .figures import told
 
-        groups = {s: [o.extras() for o in g] for s, g in self.by_strategy().items() if g}
+        groups = {s: [o.extras() for o in g] for s, g in self.by_method().items() if g}
         means = {s: _mean_extras(seeds) for s, seeds in groups.items()}
         return {f"{s}: {kind}": figure for s, rows in means.items() for kind, figure in told(rows, s).items()}
 

@@ -50,7 +50,7 @@ def test_the_best_comes_first_and_only_finished_runs_count():
     assert [(s.strategy, s.seeds) for s in made.league] == [("joint", (0,)), ("naive", (0, 1))]
     assert made.league[0].accuracy.mean == pytest.approx(0.8)
     assert made.failed == [broken]
-    assert list(made.by_strategy()) == ["naive", "joint", "ewc"]
+    assert list(made.by_method()) == ["naive", "joint", "ewc"]
 
 
 def test_matrices_are_means_over_seeds():

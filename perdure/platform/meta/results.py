@@ -1,14 +1,14 @@
 """What runs of meta-learning came to: a table, curves, and a report, read from their journals."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from math import nan
 from typing import Any
 
 from ..figures import COLOURS, svg
 from ..journal import Row
 from ..report import embedded, page
-from ..results import Interval, Outcome
+from ..results import Interval, Outcome, Outcomes
 from .run import MetaRun
 
 
@@ -26,28 +26,8 @@ class MetaStanding:
 
 
 @dataclass(frozen=True)
-class MetaComparison:
+class MetaComparison(Outcomes):
     """Outcomes of several meta-learners on one kind of episodes."""
-
-    outcomes: list[Outcome]
-    line: str = ""  # the command that made it, as it was typed
-    report: str = ""  # path of the HTML report
-    stopped: bool = False  # whether it was interrupted
-    undelivered: str = ""  # why the tracker has not got everything yet
-    how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
-
-    def by_method(self) -> dict[str, list[Outcome]]:
-        """Finished runs, meta-learners in the order in which they were asked for."""
-        groups: dict[str, list[Outcome]] = {}
-        for outcome in self.outcomes:
-            group = groups.setdefault(outcome.run.learner, [])
-            if outcome.status == "finished":
-                group.append(outcome)
-        return groups
-
-    @property
-    def failed(self) -> list[Outcome]:
-        return [o for o in self.outcomes if o.status == "failed"]
 
     @property
     def league(self) -> list[MetaStanding]:
