@@ -16,4 +16,4 @@ def test_a_version_installs_on_the_oldest_python(line):
     wanted = Requirement(line)
     known = distribution(wanted.name)
     assert known.version in wanted.specifier
-    assert FIRST in SpecifierSet(known.metadata["Requires-Python"] or "")
+    assert FIRST in SpecifierSet(known.metadata.get("Requires-Python", ""))
