@@ -1,5 +1,6 @@
 """The command `perdure`: reads text into arguments, and shows what came out."""
 
+import gc
 import shlex
 import sys
 import warnings
@@ -519,7 +520,11 @@ app.add_typer(submitting.job, name="job")
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    finally:
+        if "triton" not in sys.modules:  # which would tell of leaks
+            gc.freeze()  # or Python looks through all the modules' objects once more, for a second, before it ends
 
 
 def _made(strategies: list[str], seeds: list[int], **arguments: Any) -> None:

@@ -3,10 +3,13 @@
 import logging
 import os
 from math import floor
+from threading import Thread
 from typing import Any
 
 from .secrets import masked
 from .storage import JOB
+
+_leaving: Thread | None = None  # the last farewell to Ray, which may be under way
 
 
 class TooFew(ValueError):
@@ -29,6 +32,8 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     os.environ.setdefault("RAY_AUTH_MODE", "token" if address and known else "disabled")
     import ray
 
+    if _leaving is not None:
+        _leaving.join()
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
@@ -46,9 +51,13 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
 
 
 def disconnect() -> None:
+    """Let go of Ray, whose processes take a second to end. Nobody waits for them but who connects next, and the end of
+    this process."""
     import ray
 
-    ray.shutdown()
+    global _leaving
+    _leaving = Thread(target=ray.shutdown, name="leave ray")
+    _leaving.start()
 
 
 def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:

@@ -17,7 +17,7 @@ from ..streams.experience import Stream
 from . import command, profile, report
 from .journal import Row, matrix, robustness, row, under
 from .results import Comparison
-from .run import Run, build
+from .run import Run, begin, build
 from .site import Site
 from .start import start_from
 from .target import refuse
@@ -29,6 +29,7 @@ class Continual:
     def __init__(self, run: Run, dataset: Dataset, alive: Callable[[], None], site: Site):
         self.run, (self.stream, self.learner, self.strategy) = run, build(run, dataset)
         start_from(self.learner.model, run, site)
+        begin(self.learner)
         self.learner.pulse, self.length = alive, len(self.stream.marks)
         self.site = site
 

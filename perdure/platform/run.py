@@ -119,12 +119,15 @@ class Settings(Protocol):
     def device(self) -> str: ...
 
 
+def begin(learner: Learner) -> None:
+    """Have torch bring its compiler in, as it does with its first optimizer: seconds that are no experience's."""
+    learner.optimizer(learner.params.values())
+
+
 def fresh(by: Settings, shape: tuple[int, ...], classes: int) -> Learner:
     """A learner that has learned nothing: the seed gives its first weights."""
     rng = Rng(by.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.integer("model"))
         model = names.model(by.model).build(shape, classes)
-    learner = Learner(placed(model, by.device), names.optimizer(by.optimizer), rng)
-    learner.optimizer(model.parameters())  # torch's first brings its compiler in: seconds that are no experience's
-    return learner
+    return Learner(placed(model, by.device), names.optimizer(by.optimizer), rng)
