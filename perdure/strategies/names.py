@@ -26,7 +26,7 @@ from .la_maml import LaMAML
 from .mas import MAS
 from .models.conv4 import Conv4
 from .models.convnet import ConvNet
-from .models.mixed import Mixed
+from .models.mixed import Mixed, MixedConv4
 from .models.mlp import MLP
 from .models.resnet import ResNet18
 from .models.standardized import Standardized
@@ -74,6 +74,7 @@ MODELS: dict[str, type] = {
     "resnet18": ResNet18,
     "standardized": Standardized,
     "mixed": Mixed,
+    "mixed_conv4": MixedConv4,
 }
 OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 

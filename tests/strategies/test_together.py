@@ -118,6 +118,7 @@ MODELS = {
     "mixed": ("mixed(16)", (16,)),
     "convolutions": ("convnet(4, 6, hidden=9)", (1, 4, 4)),
     "batch statistics": ("conv4(4)", (1, 4, 4)),
+    "mixed convolutions": ("mixed_conv4(4)", (1, 4, 4)),
     "residual": ("resnet18(2)", (1, 4, 4)),
 }
 

@@ -1,5 +1,6 @@
 """The four-layer convolutional network of few-shot learning (Vinyals et al. 2016, arXiv:1606.04080, section 4.1.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,15 +28,20 @@ class Conv4:
         depth, (height, width) = channels(shape, "conv4"), shape[1:]
         layers: list[nn.Module] = []
         for _ in range(4):
-            layers.append(nn.Conv2d(depth, self.width, 3, padding=1))
-            if self.norm:
-                layers += [nn.BatchNorm2d(self.width, affine=False, track_running_stats=False), Affine(self.width)]
-            layers.append(nn.ReLU())
+            layers += [*self.operation(depth), *[Affine(self.width)] * self.norm, nn.ReLU()]
             if min(height, width) > 1:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2
             depth = self.width
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(depth * height * width, classes))
+
+    def operation(self, depth: int) -> Sequence[nn.Module]:
+        """What a block begins with, on so many channels."""
+        return self.convolution(depth, 3)
+
+    def convolution(self, depth: int, size: int) -> Sequence[nn.Module]:
+        conv = nn.Conv2d(depth, self.width, size, padding=size // 2)
+        return (conv, nn.BatchNorm2d(self.width, affine=False, track_running_stats=False)) if self.norm else (conv,)
 
 
 class Affine(nn.Module):

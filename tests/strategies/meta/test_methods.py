@@ -16,7 +16,7 @@ from perdure.strategies.meta.maml import MAML
 from perdure.strategies.meta.prototypes import ProtoNets
 from perdure.strategies.meta.train import MetaPlan, judge, meta_learn
 from perdure.strategies.models.conv4 import Conv4
-from perdure.strategies.models.mixed import Mixed, Mixture
+from perdure.strategies.models.mixed import Mixed, MixedConv4, Mixture, activations
 from perdure.strategies.models.mlp import MLP
 from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
@@ -173,7 +173,7 @@ def test_a_search_recovers_the_planted_operation():
 
     net = built(Mixed((32,)), (2,), 1)
     _, last = learned_on(Sines(), net, DARTS(0.05, 3), MetaPlan(300, 16, 300, 50), 1e-2)
-    found = Mixture()
+    found = Mixture(activations())
     found.load_state_dict({"mix": last.checkpoint["learned"]["weights"]["2.mix"]})
     shares = found.shares()
     assert max(shares, key=lambda k: shares[k]) == "sin" and shares["sin"] > 0.4
@@ -189,6 +189,44 @@ def test_a_search_leaves_the_mixture_alone_while_it_adapts():
     assert DARTS(0.1, 2).gradient(loss, learned, tasks).gradient["weights"]["2.mix"].abs().max() > 0
     with pytest.raises(ValueError, match="take a model that mixes some"):
         DARTS().init(weights_of(built(MLP((8,)), (1,), 1)), chance())
+
+
+def test_blocks_mix_convolutions_each_normalised_for_itself():
+    net, x = built(MixedConv4(3), (2, 16, 16), 5).double(), torch.rand(6, 2, 16, 16, generator=chance()).double()
+    mixtures = [layer for layer in net if isinstance(layer, Mixture)]
+    plain, rest = x, dict(net.state_dict())
+    for i, mixture in enumerate(mixtures):
+        mixture.mix.data = torch.randn(3, generator=chance(i)).double()
+        each = []
+        for size, (conv, _) in zip((1, 3, 5), mixture.operations.values(), strict=True):
+            out = F.conv2d(plain, conv.weight, conv.bias, padding=(size - 1) // 2)
+            mean, var = out.mean((0, 2, 3), keepdim=True), out.var((0, 2, 3), correction=0, keepdim=True)
+            each.append((out - mean) / (var + 1e-5).sqrt())
+        e = mixture.mix.exp()
+        plain = sum(share * out for share, out in zip(e / e.sum(), each, strict=True))
+        plain = F.max_pool2d((rest[f"{4 * i + 1}.weight"][:, None, None] * plain).relu(), 2)
+    head = list(net)[-1]
+    torch.testing.assert_close(net(x), plain.flatten(1) @ head.weight.T + head.bias)
+    assert len(mixtures) == 4 and list(mixtures[0].shares()) == ["1 x 1", "3 x 3", "5 x 5"]
+
+
+def test_the_mixture_of_convolutions_is_learned_by_the_queries():
+    net = built(MixedConv4(3), (1, 28, 28), 3).double()
+    loss, learned = task_loss(net, F.cross_entropy, 3), {"weights": weights_of(net)}
+    drawn = characters(3, 2, 2).draw(2, chance())
+    tasks = Episodes(drawn.support_x.double(), drawn.support_y, drawn.query_x.double(), drawn.query_y)
+    learner = DARTS(0.4, 2)
+    told = learner.gradient(loss, learned, tasks).gradient["weights"]
+
+    def at(name, i, by):
+        moved = learned["weights"][name].clone()
+        moved[i] += by
+        return learner.gradient(loss, {"weights": learned["weights"] | {name: moved}}, tasks).losses.mean().item()
+
+    for name in (f"{4 * block}.mix" for block in range(4)):
+        for i in range(3):
+            slope = (at(name, i, 1e-5) - at(name, i, -1e-5)) / 2e-5
+            assert told[name][i].item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
 def test_conv4_is_exact_together_with_its_normalisation():
