@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .platform.live.follow import follow
     from .platform.search.api import tune
     from .strategies.attacks.evaluate import attack
-    from .strategies.names import register
+    from .strategies.registry import register
 
 __all__ = ["__version__", "attack", "compare", "follow", "meta", "register", "resume", "tune"]
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ _HOMES = {
     "compare": ".platform.api",
     "follow": ".platform.live.follow",
     "meta": ".platform.api",
-    "register": ".strategies.names",
+    "register": ".strategies.registry",
     "resume": ".platform.api",
     "tune": ".platform.search.api",
 }

@@ -162,7 +162,7 @@ Home = Annotated[
 ]
 Data = Annotated[str | None, Option(help="Folder to look for data in first.", rich_help_panel=WHERE)]
 Plugins = Annotated[
-    list[str] | None, Option("--plugin", help="Python file that registers a strategy.", rich_help_panel=WHERE)
+    list[str] | None, Option("--plugin", help="Python file that registers names of its own.", rich_help_panel=WHERE)
 ]
 SaveEvery = Annotated[float, Option(help="Seconds between checkpoints in an experience.", rich_help_panel=WHERE)]
 Here = Annotated[bool, Option("--here/--fleet", help="In this process, or on Ray actors.", rich_help_panel=WHERE)]

@@ -43,7 +43,7 @@ class How:
 
     home: str = "perdure-runs"  # folder of all results that every node of a cluster sees, or an address as s3://bucket
     data: str | None = None  # folder to look for data in first
-    plugins: tuple[str, ...] = ()  # Python files that register strategies of one's own
+    plugins: tuple[str, ...] = ()  # Python files that register names of their own
     save_every: float = 60.0  # seconds between checkpoints inside an experience
     here: bool = False  # one after the other in this process, without Ray
     slots: int | None = None  # runs at once; None takes as many as there are CPUs (and GPUs)

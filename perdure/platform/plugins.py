@@ -11,7 +11,7 @@ def load(paths: Sequence[str]) -> None:
     """Run each file once in this process. Raises FileNotFoundError."""
     for path in map(Path, paths):
         if not path.is_file():
-            raise FileNotFoundError(f"no plugin at {path}; expected a Python file that registers a strategy")
+            raise FileNotFoundError(f"no plugin at {path}; expected a Python file that registers names")
         name = "perdure_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
         if name in sys.modules:
             continue

@@ -1,10 +1,10 @@
 """Every strategy, model and optimizer that a text can name."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
 
 from .. import notation
-from ..streams.live import LiveSource
-from ..streams.names import register_source
 from .adversarial import AdversarialTraining, FreeAdversarialTraining, Trades
 from .agem import AGEM
 from .attacks.names import ATTACKS
@@ -79,13 +79,20 @@ MODELS: dict[str, type] = {
 OPTIMIZERS: dict[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 
 
+@runtime_checkable
+class Model(Protocol):
+    """What makes a model of samples of a shape and a number of classes."""
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module: ...
+
+
 def strategy(text: str) -> Strategy:
     """The strategy that `text` spells, as `rehearsal(500) + ewc(100)`."""
     return notation.read(text, STRATEGIES | GENERATORS | ATTACKS)
 
 
-def model(text: str) -> Any:
-    """The model recipe that `text` spells, as `mlp(400, 400)`; its `build(shape, classes)` makes the module."""
+def model(text: str) -> Model:
+    """The model recipe that `text` spells, as `mlp(400, 400)`."""
     return notation.read(text, MODELS)
 
 
@@ -99,16 +106,3 @@ def spelled(thing: Any) -> str:
     if isinstance(thing, Chain):
         return " + ".join(map(spelled, stages(thing))) or "naive"
     return notation.spell(thing, STRATEGIES | GENERATORS | ATTACKS | MODELS | OPTIMIZERS)
-
-
-def register(name: str, cls: Any) -> Any:
-    """Let texts name a strategy of your own, a frozen dataclass, whose fields are its arguments; or a source of a
-    stream that goes on: a LiveSource, or a generator function."""
-    if not name.isidentifier():
-        raise ValueError(f"a name must be an identifier, as my_strategy, got {name!r}")
-    if not isinstance(cls, type) or issubclass(cls, LiveSource):
-        return register_source(name, cls)
-    if STRATEGIES.get(name, cls).__qualname__ != cls.__qualname__:
-        raise ValueError(f"the name {name!r} belongs to {STRATEGIES[name].__qualname__} already; choose another")
-    STRATEGIES[name] = cls
-    return cls

@@ -102,10 +102,3 @@ def live_source(text: str) -> LiveSource:
     if text in GENERATORS:
         return Generated(GENERATORS[text])
     return read(text, SOURCES)
-
-
-def register_source(name: str, source: Any) -> Any:
-    """Let texts name a source of your own: a LiveSource, or a generator function without arguments."""
-    known: dict[str, Any] = SOURCES if isinstance(source, type) else GENERATORS
-    known[name] = source
-    return source

@@ -43,6 +43,18 @@ def test_a_comparison_on_the_fleet_tracked_in_mlflow(tmp_path, monkeypatch):
     assert (tmp_path / "mlflow.db").exists() and (tmp_path / "perdure-runs").is_dir()
 
 
+@pytest.mark.usefixtures("cluster")
+def test_a_model_an_optimizer_and_data_of_ones_own_on_the_fleet(tmp_path):
+    own = str(Path(__file__).parents[2] / "examples" / "own_model.py")
+    asked = {"on": "split(rings, 2)", "model": "bottleneck(16)", "optimizer": "clipped(0.5)", "seeds": 1, "epochs": 5}
+    how = {"plugins": (own,), "tracking": False, "slots": 1}
+    there = perdure.compare(["joint", "naive"], **asked, **how, home=str(tmp_path / "there"))
+    here = perdure.compare(["joint", "naive"], **asked, **how, home=str(tmp_path / "here"), here=True)
+    league = {s.strategy: s.accuracy.mean for s in there.league}
+    assert not there.failed and league["joint"] > 0.8 > league["naive"]
+    assert [o.matrix for o in there.outcomes] == [o.matrix for o in here.outcomes]
+
+
 def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(Fleet, "__post_init__", lambda self: pytest.fail("nothing was to be started"))
     wrong = (

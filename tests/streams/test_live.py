@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import perdure
 from perdure.notation import NotationError
 from perdure.platform.live.feed import feed
 from perdure.streams.folder import Folder
 from perdure.streams.live import Arrival, Generated, SetAside
-from perdure.streams.names import live_source, register_source
+from perdure.streams.names import live_source
 from perdure.testing.sources import SourceSuite, samples
 
 SETTLE = 0.15
@@ -160,7 +161,7 @@ def test_a_generator_is_read_no_further_than_it_is_asked():
 
 
 def test_sources_have_names(tmp_path):
-    register_source("of_a_test", lambda: iter(()))
+    perdure.register("of_a_test", lambda: iter(()))
     assert isinstance(live_source("of_a_test"), Generated)
     assert live_source(f"folder('{tmp_path}', size=3)") == Folder(str(tmp_path), size=3)
     with pytest.raises(NotationError, match="unknown name 'fodler'.*did you mean 'folder'"):
