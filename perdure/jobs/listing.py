@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..notation import signature
 from ..strategies.attacks.names import ATTACKS, THREATS
 from ..strategies.generators.names import GENERATORS
-from ..strategies.meta.names import META_LEARNERS
+from ..strategies.meta.names import LOSSES, META_LEARNERS
 from ..strategies.names import MODELS, OPTIMIZERS, STRATEGIES
 from ..streams.names import DATASETS, EPISODES, STREAMS
 
@@ -21,6 +21,7 @@ GROUPS = {
     "threat models": THREATS,
     "episodes": EPISODES,
     "meta-learners": META_LEARNERS,
+    "losses": LOSSES,
     "models": MODELS,
     "optimizers": OPTIMIZERS,
 }

@@ -95,6 +95,9 @@ MetaModel = Annotated[
     str | None,
     Option("--model", help="As 'mlp(40, 40)'.", show_default="mlp(40, 40) or conv4(32)", rich_help_panel=WHAT),
 ]
+Loss = Annotated[
+    str, Option(help="As 'huber(2)'.", show_default="cross_entropy or squared_error", rich_help_panel=WHAT)
+]
 Iterations = Annotated[int, Option(help="Of the outer optimizer.", min=1, rich_help_panel=WHAT)]
 Batch = Annotated[int, Option(help="Tasks in a meta-batch.", min=1, rich_help_panel=WHAT)]
 Every = Annotated[

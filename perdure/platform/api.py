@@ -12,7 +12,8 @@ from ..strategies.base import Strategy
 from ..strategies.learner import Precision
 from ..strategies.loop import Plan
 from ..strategies.meta.base import MetaLearner
-from ..strategies.meta.names import META_LEARNERS
+from ..strategies.meta.losses import Loss
+from ..strategies.meta.names import LOSSES, META_LEARNERS
 from ..strategies.meta.train import MetaPlan
 from ..streams.episodes import EpisodeRecipe
 from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
@@ -134,6 +135,7 @@ def meta(
     *,
     model: str | None = None,
     optimizer: str = "adam",
+    loss: str | Loss = "",
     iterations: int = 10_000,
     batch: int = 25,
     every: int | None = None,
@@ -151,9 +153,10 @@ def meta(
     """Meta-learn episodes with every learner from every seed, and compare what came out.
 
     learners: as text, `"maml(lr=0.01, steps=5)"`, or as objects. model: by default mlp(40, 40) for tasks that are made
-    up, conv4(32) for those of a data set. batch: tasks in a meta-batch. every: iterations between milestones, each
-    judged on `judged` validation tasks; a twentieth of all by default. parts: that a meta-batch falls into; as many
-    as `workers` by default. compiled: by torch.compile, for many iterations.
+    up, conv4(32) for those of a data set. loss: by default the cross-entropy of classes, the squared error of values.
+    batch: tasks in a meta-batch. every: iterations between milestones, each judged on `judged` validation tasks; a
+    twentieth of all by default. parts: that a meta-batch falls into; as many as `workers` by default. compiled: by
+    torch.compile, for many iterations.
     tested: test tasks at the end, after each number of steps in `adapted`. how: fields of `How`; workers=2 lets two
     Ray workers share every meta-batch of a run in this process.
 
@@ -179,6 +182,7 @@ def meta(
         model = "mlp(40, 40)" if episode_recipe(episodes).source() is None else "conv4(32)"
     common = {"model": model, "optimizer": optimizer, "plan": plan, "threads": threads, "device": device}
     common |= {"tested": tested, "adapted": tuple(adapted)}
+    common |= {"loss": loss if isinstance(loss, str) else spell(loss, LOSSES)}
     runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
     command = Command(tuple({run.id: run for run in runs}.values()))
     line = kind(runs[0]).line(command.methods, runs[0], chosen, asdict(where.settled()))

@@ -18,13 +18,15 @@ from .base import Strategy
 from .generators.base import Generator
 from .generators.names import GENERATORS
 from .meta.base import MetaLearner
-from .meta.names import META_LEARNERS
+from .meta.losses import Loss
+from .meta.names import LOSSES, META_LEARNERS
 from .names import MODELS, OPTIMIZERS, STRATEGIES, Model
 
 # what a class is, and where its name goes; a class goes to the first that it is of
 KINDS: Sequence[tuple[str, Any, dict[str, type]]] = (
     ("a strategy", Strategy, STRATEGIES),
     ("a meta-learner", MetaLearner, META_LEARNERS),
+    ("a loss", Loss, LOSSES),
     ("a generator", Generator, GENERATORS),
     ("an attack", Attack, ATTACKS),
     ("a threat model", Threat, THREATS),
@@ -40,10 +42,10 @@ KINDS: Sequence[tuple[str, Any, dict[str, type]]] = (
 def register(name: str, own: Any) -> Any:
     """Let texts name something of your own, and hand it back.
 
-    own: a frozen dataclass, whose fields are its arguments: a Strategy, MetaLearner, Generator, Attack, Threat, Recipe
-    of streams, EpisodeRecipe, Source of data or LiveSource; one with `build(shape, classes)` is a model, one that is
-    called on parameters an optimizer. Or a function: of a sample's shape and the number of classes it makes a model,
-    without arguments it is a generator of what a live stream meets.
+    own: a frozen dataclass, whose fields are its arguments: a Strategy, MetaLearner, Loss, Generator, Attack, Threat,
+    Recipe of streams, EpisodeRecipe, Source of data or LiveSource; one with `build(shape, classes)` is a model, one
+    that is called on parameters an optimizer. Or a function: of a sample's shape and the number of classes it makes a
+    model, without arguments it is a generator of what a live stream meets.
     Raises ValueError for anything else, and where the name is another's.
     """
     if not name.isidentifier():

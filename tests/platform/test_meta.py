@@ -16,14 +16,17 @@ from perdure.platform.executor import Data
 from perdure.platform.fleet import Fleet
 from perdure.platform.journal import Journal
 from perdure.platform.meta.adapt import adapt
-from perdure.platform.meta.run import MetaRun
+from perdure.platform.meta.run import MetaRun, meta_build
 from perdure.platform.meta.work import refuse
 from perdure.platform.run import build
 from perdure.platform.site import Site
 from perdure.platform.start import start_from
 from perdure.platform.store import Store
+from perdure.strategies.meta.base import weights_of
+from perdure.strategies.meta.losses import Huber
 from perdure.strategies.meta.maml import MAML
-from perdure.strategies.meta.train import MetaPlan
+from perdure.strategies.meta.train import MetaPlan, judge
+from perdure.strategies.rng import Rng
 from perdure.streams.dataset import DataError
 from perdure.streams.episodes import Sinusoid
 from perdure.testing.equality import same
@@ -60,6 +63,31 @@ def test_equal_texts_are_equal_runs():
         MetaRun(episodes="strokes").normal()
     with pytest.raises(ValueError, match="number of test tasks and of steps"):
         MetaRun(adapted=(-1,))
+
+
+def test_any_loss(tmp_path):
+    how = {"iterations": 20, "batch": 4, "judged": 10, "tested": 20, "here": True, "tracking": False}
+    made = perdure.meta(["maml"], "sinusoid", loss=Huber(0.5), **how, home=str(tmp_path))
+    (told,) = made.outcomes
+    assert told.run.loss == told.run.row()["loss"] == "huber(0.5)" and "--loss 'huber(0.5)'" in made.line
+    assert MetaRun().id == MetaRun(loss="").id != MetaRun(loss="huber").id == MetaRun(loss="huber(1.0)").id
+    assert "loss" not in MetaRun().row()
+    tasks, model, loss, learner = meta_build(told.run, None)
+    drawn = tasks.draw(5, torch.Generator().manual_seed(0))
+    outputs = model(drawn.query_x.flatten(0, 1)).view_as(drawn.query_y)
+    expected = torch.nn.functional.huber_loss(outputs, drawn.query_y, delta=0.5)
+    untouched = judge(learner, loss, {"weights": weights_of(model)}, drawn, [0], Rng(0))["loss"][0]
+    torch.testing.assert_close(untouched.mean(), expected)
+    (tmp_path / "wave.csv").write_text("x,y\n0,1\n1,\n")
+    answered = adapt(told.run.id, str(tmp_path / "wave.csv"), 0, str(tmp_path))
+    weights = Store(Site(str(tmp_path)).folder(told.run)).load()["learned"]["weights"]
+    off = (loss.outputs(weights, torch.zeros(1, 1)) - 1).abs().item()
+    assert answered.loss[0] == pytest.approx(off**2 / 2 if off < 0.5 else 0.5 * (off - 0.25))
+    for wrong, on in (("cross_entropy", "sinusoid"), ("huber", "few_shot(strokes(20, 8), 3, 2, 3)")):
+        with pytest.raises(ValueError, match=f"{wrong} is a loss of .*, and .* asks for"):
+            perdure.meta(["maml"], on, loss=wrong, **how, home=str(tmp_path))
+    with pytest.raises(ValueError, match="loss is of episodes"):
+        perdure.tune("rehearsal(choice(5, 9))", loss="huber", home=str(tmp_path), tracking=False)
 
 
 @pytest.mark.usefixtures("cluster")

@@ -14,8 +14,9 @@ from perdure.strategies.attacks.pgd import FGSM
 from perdure.strategies.base import Strategy
 from perdure.strategies.generators.names import generator
 from perdure.strategies.generators.variational import VAE
+from perdure.strategies.meta.losses import Huber
 from perdure.strategies.meta.maml import MAML
-from perdure.strategies.meta.names import meta_learner
+from perdure.strategies.meta.names import loss, meta_learner
 from perdure.strategies.names import model, optimizer, spelled, strategy
 from perdure.streams.digits import Digits
 from perdure.streams.episodes import Sinusoid
@@ -40,6 +41,7 @@ def known():
     [
         (Strategy, strategy, "mine"),
         (MAML, meta_learner, "mine(0.5)"),
+        (Huber, loss, "mine(0.5)"),
         (VAE, generator, "mine"),
         (FGSM, attack, "mine(0.2)"),
         (ClassSplit, stream_recipe, "mine(digits)"),

@@ -99,7 +99,7 @@ def line(learners: Sequence[str], run: MetaRun, seeds: Sequence[int], how: dict[
 
     parts = ["--on", run.episodes, "--model", run.model, "--optimizer", run.optimizer]
     given = asdict(run.plan) | {"tested": run.tested, "adapted": ",".join(map(str, run.adapted)) + ","}
-    given |= {k: v for k in ("threads", "device") if (v := getattr(run, k)) != getattr(MetaRun(), k)}
+    given |= {k: v for k in ("threads", "device", "loss") if (v := getattr(run, k)) != getattr(MetaRun(), k)}
     parts += ["--compiled"] if given.pop("compiled") else []
     parts += [word for name, value in given.items() for word in (f"--{name}", str(value))]
     parts += ["--data", how["data"]] if how and how.get("data") else []

@@ -6,18 +6,20 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ...notation import spell
 from ...strategies import names
 from ...strategies.meta.base import MetaLearner, TaskLoss, task_loss
-from ...strategies.meta.names import META_LEARNERS, meta_learner
+from ...strategies.meta.names import LOSSES, META_LEARNERS, meta_learner
+from ...strategies.meta.names import loss as loss_of
 from ...strategies.meta.train import MetaPlan
 from ...strategies.rng import Rng
 from ...streams.dataset import Dataset, Source
 from ...streams.episodes import Tasks
 from ...streams.names import DATASETS, EPISODES, episode_recipe
+
+SELDOM = ("loss", "after")  # fields that count where they say something
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class MetaRun:
     adapted: tuple[int, ...] = (0, 1, 5, 10)  # steps after which they are tested
     threads: int = 1  # another number rounds otherwise, so it is part of what a run is
     device: str = "cpu"
+    loss: str = ""  # cross-entropy of classes and the squared error of values by default
     after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
 
     def __post_init__(self):
@@ -50,7 +53,7 @@ class MetaRun:
     @cached_property
     def id(self) -> str:
         """12 hexadecimal digits; the same for two texts that mean the same."""
-        parts = {k: v for k, v in asdict(self.normal()).items() if v or k != "after"}
+        parts = {k: v for k, v in asdict(self.normal()).items() if v or k not in SELDOM}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def normal(self) -> "MetaRun":
@@ -61,12 +64,13 @@ class MetaRun:
             episodes=spell(episode_recipe(self.episodes), EPISODES | DATASETS),
             model=names.spelled(names.model(self.model)),
             optimizer=names.spelled(names.optimizer(self.optimizer)),
+            loss=self.loss and spell(loss_of(self.loss), LOSSES),
         )
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "adapted", "after")}
-        flat |= {"after": self.after} if self.after else {}
+        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "adapted", *SELDOM)}
+        flat |= {k: v for k in SELDOM if (v := getattr(self, k))}
         return flat | {"adapted": ", ".join(map(str, self.adapted))} | asdict(self.plan)
 
     def source(self) -> Source | None:
@@ -90,14 +94,14 @@ def meta_build(run: MetaRun, dataset: Dataset | None) -> tuple[Tasks, nn.Module,
 
 
 def judged_model(run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None) -> tuple[nn.Module, TaskLoss]:
-    """The model for tasks of such samples, and its loss: cross-entropy of classes, mean squared error of values."""
+    """The model for tasks of such samples, and its loss. Raises ValueError for one of other answers than theirs."""
+    of = loss_of(run.loss or ("squared_error" if classes is None else "cross_entropy"))
+    if of.of_classes != (classes is not None):
+        kinds = {True: "classes", False: "values"}
+        asked = kinds[classes is not None]
+        raise ValueError(f"{run.loss} is a loss of {kinds[of.of_classes]}, and {run.episodes} asks for {asked}")
     width = meta_learner(run.learner).width(outputs, classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(Rng(run.seed).integer("model"))
         model = names.model(run.model).build(shape, width).to(run.device)
-    return model, task_loss(model, squared if classes is None else F.cross_entropy, classes)
-
-
-def squared(outputs: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error, ()."""
-    return (outputs - y).square().mean()
+    return model, task_loss(model, of, classes)

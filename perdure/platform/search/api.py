@@ -57,6 +57,7 @@ def tune(
     steps: int | None = None,
     iterations: int = 10_000,
     batch: int = 25,
+    loss: str = "",
     every: int | None = None,
     judged: int = 200,
     tested: int = 600,
@@ -76,7 +77,7 @@ def tune(
     share: of the training samples, held out to choose by; a test sample is never chosen by. first: only so many
     experiences are searched on. seeds_per_trial: a trial is judged by their mean. finalists: that are made again on
     the whole stream, from `fresh` seeds of their own, and tested; one, or three of a front.
-    iterations, batch, every, judged, tested: of meta-learning. how: fields of `How`.
+    iterations, batch, loss, every, judged, tested: of meta-learning. how: fields of `How`.
 
     Searched again, it goes on: what is known is not made again. Raises NotationError (a ValueError) for texts that
     cannot be read, at either end of every range; ValueError, DataNotFound and TooFew, as `compare` does.
@@ -91,9 +92,12 @@ def tune(
         plan = MetaPlan(iterations, batch, every or max(1, iterations // 20), judged)
         made_up = episode_recipe(on).source() is None
         model = model or ("mlp(40, 40)" if made_up else "conv4(32)")
-        run: Any = MetaRun(method, on, model, optimizer, seed, plan, tested=0, threads=threads, device=device)
+        common = {"threads": threads, "device": device, "loss": loss}
+        run: Any = MetaRun(method, on, model, optimizer, seed, plan, tested=0, **common)
         aims = "loss" if made_up else "accuracy"
     else:
+        if loss:
+            raise ValueError("loss is of episodes, and strategies bring their own to a stream; leave it out")
         plan = Plan(epochs, batch_size, steps)
         run = Run(method, on, model or "mlp(64, 64)", optimizer, seed, plan, threads=threads, device=device)
         run, aims = continual(run, share, first), "accuracy"
@@ -204,7 +208,7 @@ def line(search: Search, how: How) -> str:
         given |= {"share": held.share} | ({"first": held.first} if held.first else {})
         plan = {k: plan[k] for k in ("epochs" if run.plan.steps is None else "steps", "batch_size")}
     else:
-        given["tested"] = search.tested
+        given |= {"tested": search.tested} | ({"loss": run.loss} if run.loss else {})
         plan = {k: plan[k] for k in ("iterations", "batch", "every", "judged")}
     given |= plan | {"seed": run.seed, "seeds-per-trial": search.seeds}
     given |= {k: v for k in ("threads", "device") if (v := getattr(run, k)) != getattr(Run(), k)}

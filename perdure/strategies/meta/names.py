@@ -1,4 +1,4 @@
-"""Every meta-learner that a text can name."""
+"""Every meta-learner and every loss that a text can name."""
 
 from ... import notation
 from .augmentation import MetaAugmentation
@@ -6,6 +6,7 @@ from .base import MetaLearner
 from .darts import DARTS
 from .evolution import EvolutionStrategies
 from .learned_optimizer import LearnedOptimizer
+from .losses import AbsoluteError, CrossEntropy, Huber, Loss, SquaredError
 from .maml import ANIL, MAML, MetaSGD, Reptile, ScheduledMAML
 from .prototypes import ProtoNets
 
@@ -21,8 +22,19 @@ META_LEARNERS: dict[str, type] = {
     "meta_augmentation": MetaAugmentation,
     "darts": DARTS,
 }
+LOSSES: dict[str, type] = {
+    "cross_entropy": CrossEntropy,
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+}
 
 
 def meta_learner(text: str) -> MetaLearner:
     """The meta-learner that `text` spells, as `maml(lr=0.01, steps=5)`. Raises NotationError."""
     return notation.read(text, META_LEARNERS)
+
+
+def loss(text: str) -> Loss:
+    """The loss that `text` spells, as `huber(2)`. Raises NotationError."""
+    return notation.read(text, LOSSES)

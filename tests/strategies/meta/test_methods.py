@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from perdure.strategies.meta import names
 from perdure.strategies.meta.augmentation import MetaAugmentation, augmented, magnitudes
 from perdure.strategies.meta.base import task_loss, weights_of
 from perdure.strategies.meta.darts import DARTS
@@ -227,6 +228,24 @@ def test_the_mixture_of_convolutions_is_learned_by_the_queries():
         for i in range(3):
             slope = (at(name, i, 1e-5) - at(name, i, -1e-5)) / 2e-5
             assert told[name][i].item() == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "text, peer",
+    [
+        ("cross_entropy(0.2)", nn.CrossEntropyLoss(label_smoothing=0.2)),
+        ("squared_error", nn.MSELoss()),
+        ("absolute_error", nn.L1Loss()),
+        ("huber(0.7)", nn.HuberLoss(delta=0.7)),
+    ],
+)
+def test_losses_are_torchs(text, peer):
+    of, outputs = names.loss(text), torch.randn(3, 9, 4, generator=chance())
+    y = torch.randint(4, (3, 9), generator=chance()) if of.of_classes else torch.randn(3, 9, 4, generator=chance(1))
+    torch.testing.assert_close(torch.vmap(of)(outputs, y), torch.stack([*map(peer, outputs, y)]))
+    for wrong in ("cross_entropy(1)", "huber(0)"):
+        with pytest.raises(ValueError, match="must be"):
+            names.loss(wrong)
 
 
 def test_conv4_is_exact_together_with_its_normalisation():
