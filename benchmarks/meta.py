@@ -55,7 +55,7 @@ ALPHABET = (
     ("learned_optimizer", "adam", "conv4(32)", 300),
     ("meta_augmentation(0.4)", "adam", "conv4(32)", 600),
     ("protonets", "adam", "conv4(32)", 600),
-    ("darts(0.1, 3)", "adam", "mixed(256, 64)", 1500),
+    ("darts(0.1, 3)", "adam", "mixed_conv4(32)", 300),
 )
 HARDER = (("maml(0.4)", "adam", "conv4(32)", 600), ("protonets", "adam", "conv4(32)", 600))  # 20-way
 

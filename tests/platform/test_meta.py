@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_any_loss(tmp_path):
     (told,) = made.outcomes
     assert told.run.loss == told.run.row()["loss"] == "huber(0.5)" and "--loss 'huber(0.5)'" in made.line
     assert MetaRun().id == MetaRun(loss="").id != MetaRun(loss="huber").id == MetaRun(loss="huber(1.0)").id
-    assert "loss" not in MetaRun().row()
+    assert "loss" not in MetaRun().row() and "<span>loss</span><code>huber(0.5)</code>" in Path(made.report).read_text()
     tasks, model, loss, learner = meta_build(told.run, None)
     drawn = tasks.draw(5, torch.Generator().manual_seed(0))
     outputs = model(drawn.query_x.flatten(0, 1)).view_as(drawn.query_y)
