@@ -105,6 +105,38 @@ def test_an_actor_makes_the_same_bits_and_sharers_too(tmp_path):
     assert same(results(here, SHOTS), results(shared, SHOTS))
 
 
+OWN = """
+import perdure, torch
+from perdure.strategies.meta.maml import MAML
+
+
+class Eager(MAML):
+    def rate(self, learned, name, step):
+        return 2 * self.lr
+
+
+def narrow(shape, classes):
+    return torch.nn.Sequential(torch.nn.Linear(1, 5), torch.nn.Tanh(), torch.nn.Linear(5, classes))
+
+
+perdure.register("eager", Eager)
+perdure.register("narrow", narrow)
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_names_of_ones_own_reach_the_workers_that_share(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    how = {"model": "narrow", "iterations": 6, "batch": 4, "parts": 2, "judged": 5, "tested": 5, "here": True}
+    how |= {"plugins": (str(tmp_path / "own.py"),), "tracking": False}
+    shared, alone = (
+        perdure.meta(["eager"], home=str(tmp_path / str(workers)), workers=workers, **how) for workers in (2, 1)
+    )
+    assert not shared.failed and shared.outcomes[0].rows == alone.outcomes[0].rows
+    plain = perdure.meta(["maml"], home=str(tmp_path / "plain"), **how)
+    assert plain.outcomes[0].rows != alone.outcomes[0].rows
+
+
 def test_what_a_run_comes_to_is_in_its_journal_and_its_picture(tmp_path):
     site, _ = made(WAVES, tmp_path)
     rows = Journal(site.folder(WAVES)).rows()

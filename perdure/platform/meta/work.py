@@ -17,6 +17,7 @@ from ...strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradien
 from ...strategies.rng import Rng
 from ...streams.dataset import Dataset
 from ...streams.episodes import Episodes, Tasks
+from .. import plugins
 from ..journal import Row
 from ..site import Site
 from ..work import Kind, Step
@@ -29,7 +30,7 @@ STEPS = (0, 1, 5, 10)  # after which a picture shows them
 
 class Meta:
     def __init__(self, run: MetaRun, dataset: Dataset | None, alive: Callable[[], None], site: Site):
-        self.run, self.alive, self.workers = run, alive, site.workers
+        self.run, self.alive, self.site = run, alive, site
         self.tasks, self.model, self.loss, self.learner = meta_build(run, dataset)
         self.length = -(-run.plan.iterations // run.plan.every)
 
@@ -43,7 +44,7 @@ class Meta:
         run, rng, start = self.run, Rng(self.run.seed), time.perf_counter()
         optimizer = names.optimizer(run.optimizer)
         tasks = {"shape": list(self.tasks.shape), "outputs": self.tasks.outputs, "classes": self.tasks.classes}
-        with _shared(run, self.tasks, self.workers) if self.workers > 1 else nullcontext() as share:
+        with _shared(run, self.tasks, self.site) if self.site.workers > 1 else nullcontext() as share:
             for stone in meta_learn(
                 self.tasks, self.model, self.loss, self.learner, optimizer, run.plan, rng, checkpoint, due, share
             ):
@@ -133,18 +134,18 @@ def drawn(tasks: Tasks, loss: TaskLoss, learner: MetaLearner, learned: dict[str,
 
 
 @contextmanager
-def _shared(run: MetaRun, tasks: Tasks, workers: int) -> Iterator[Share]:
+def _shared(run: MetaRun, tasks: Tasks, site: Site) -> Iterator[Share]:
     """Ray actors that reckon the parts of every meta-batch; which of them does changes no bit."""
     import ray
 
     from .. import cluster
 
-    ours = cluster.connect()
+    ours, workers = cluster.connect(), site.workers
     remote: Any = ray.remote
     try:
         cluster.slots(workers, run.threads, 0.0)
         made = remote(num_cpus=run.threads)(Sharer)
-        actors = [made.remote(run, tasks.shape, tasks.outputs, tasks.classes) for _ in range(workers)]
+        actors = [made.remote(run, tasks.shape, tasks.outputs, tasks.classes, site.plugins) for _ in range(workers)]
         try:
             ray.get([actor.ready.remote() for actor in actors])
 
@@ -170,7 +171,10 @@ def _shared(run: MetaRun, tasks: Tasks, workers: int) -> Iterator[Share]:
 class Sharer:
     """In an actor: what parts of a meta-batch say, to the same bits as at home."""
 
-    def __init__(self, run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None):
+    def __init__(
+        self, run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None, modules: tuple[str, ...]
+    ):
+        plugins.load(modules)
         torch.set_num_threads(run.threads)
         self.run = run
         _, loss = judged_model(run, shape, outputs, classes)
