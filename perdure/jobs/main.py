@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from ..notation import NotationError
 from . import options as o
 from . import submitting
 from .recipe import Command as Recipe
@@ -468,7 +469,7 @@ def show(
     def told() -> None:
         plugins.load(plugin or [])
         known = api.outcome(run, home)
-        print(shown.outcome_json(known)) if json else shown.outcome(known, _console())
+        print(shown.outcome_json(known)) if json else shown.outcome(known, _console(), tuple(plugin or ()))
 
     _refusing(told)
 
@@ -589,7 +590,9 @@ def _refusing(work: Callable[[], Any]) -> Any:
         _console(stderr=True).print(f"failed: {e}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except (ValueError, FileNotFoundError) as e:
-        _console(stderr=True).print(f"error: {e}", markup=False, highlight=False, soft_wrap=True)
+        own = isinstance(e, NotationError) and e.problem.startswith("unknown name")
+        hint = "\na name of your own? its file goes with the line: --plugin FILE" if own else ""
+        _console(stderr=True).print(f"error: {e}{hint}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

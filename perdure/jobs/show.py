@@ -1,7 +1,7 @@
 """Results on a terminal, and the same for programs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from math import isnan
@@ -293,7 +293,7 @@ def followed_json(made: "Followed") -> str:
     return _json(about | {"undelivered": made.undelivered, "arrivals": made.rows, "aside": made.asides})
 
 
-def outcome(known: "Outcome", console) -> None:
+def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
     """One run: what it is, how far it came, its accuracy matrix, and the line to make it again."""
     from rich.table import Table
     from rich.text import Text
@@ -318,7 +318,7 @@ def outcome(known: "Outcome", console) -> None:
         _matrices(known, console)
     if known.profile:
         _profile_table(known, console)
-    again = kind(run).line([run.method], run, [run.seed])
+    again = kind(run).line([run.method], run, [run.seed], {"plugins": plugins})
     console.print(f"\nmake it again:\n  {again}", markup=False, highlight=False, soft_wrap=True)
 
 

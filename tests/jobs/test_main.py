@@ -114,6 +114,13 @@ def test_show_tells_of_a_run():
     assert json.loads(perdure("show", known["id"], "--json").stdout) == known
 
 
+def test_show_tells_of_a_run_with_names_of_ones_own():
+    own = str(Path(__file__).parents[2] / "examples" / "own_model.py")
+    words = ("naive", "--on", "split(rings, 2)", "--model", "bottleneck", "--plugin", own)
+    known = json.loads(perdure("run", *words, "--json", *QUICK).stdout)["runs"][0]
+    assert f"--plugin {own}" in perdure("show", known["id"], "--plugin", own).stdout.split("make it again:")[1]
+
+
 def test_show_tells_what_a_strategy_tells_of_itself():
     words = ("gpm(0.9) + interference", "--on", "permuted(digits, 3)", "--optimizer", "sgd(0.1)", "--json", *QUICK)
     known = json.loads(perdure("run", *words).stdout)["runs"][0]
@@ -167,6 +174,7 @@ def test_a_recipe_holds_arguments_and_the_line_goes_before_it(folder):
     ("words", "said"),
     [
         (["compare", "rehersal(5)"], "unknown name 'rehersal', did you mean 'rehearsal'?"),
+        (["run", "mine(0.1)"], "a name of your own? its file goes with the line: --plugin FILE"),
         (["compare", "rehearsal(5"], "not readable"),
         (["run", "ewc(strenght=3)"], "ewc has no argument 'strenght', did you mean 'strength'?"),
         (["run", "--on", "split(digits, 11)"], "experiences must be at most 10, the classes of the data, got 11"),
