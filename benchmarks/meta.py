@@ -44,20 +44,21 @@ SINUSOIDS = (
 SEEDS, ITERATIONS = 3, 60_000  # of the sinusoids
 MANY = 20  # updates in a row that are timed as one
 
-# meta-learner, outer optimizer, model, iterations of 4 tasks
+# meta-learner, outer optimizer, model, iterations, tasks in each
 ALPHABET = (
-    ("maml(0.4)", "adam", "conv4(32)", 1500),
-    ("maml(0.1, 5, order=1)", "adam", "conv4(32)", 600),
-    ("anil(0.4)", "adam", "conv4(32)", 2000),
-    ("meta_sgd(0.4)", "adam", "conv4(32)", 600),
-    ("scheduled_maml(0.1, 3)", "adam", "conv4(32)", 300),
-    ("reptile(0.1, 5)", "sgd(0.5)", "conv4(32)", 600),
-    ("learned_optimizer", "adam", "conv4(32)", 300),
-    ("meta_augmentation(0.4)", "adam", "conv4(32)", 600),
-    ("protonets", "adam", "conv4(32)", 600),
-    ("darts(0.1, 3)", "adam", "mixed_conv4(32)", 300),
+    ("maml(0.4)", "adam", "conv4(32)", 1500, 4),
+    ("maml(0.1, 5, order=1)", "adam", "conv4(32)", 600, 4),
+    ("anil(0.4)", "adam", "conv4(32)", 2000, 4),
+    ("meta_sgd(0.4)", "adam", "conv4(32)", 600, 4),
+    ("scheduled_maml(0.1, 3)", "adam", "conv4(32)", 300, 4),
+    ("reptile(0.1, 5)", "sgd(0.5)", "conv4(32)", 600, 4),
+    ("learned_optimizer", "adam", "conv4(32)", 300, 4),
+    ("meta_augmentation(0.4)", "adam", "conv4(32)", 600, 4),
+    ("protonets", "adam", "conv4(32)", 600, 4),
+    ("darts(0.1, 3)", "adam", "mixed_conv4(32)", 300, 4),
+    ("evolution(0.4, sigma=0.02)", "adam(0.005)", "conv4(8)", 800, 16),
 )
-HARDER = (("maml(0.4)", "adam", "conv4(32)", 600), ("protonets", "adam", "conv4(32)", 600))  # 20-way
+HARDER = (("maml(0.4)", "adam", "conv4(32)", 600, 4), ("protonets", "adam", "conv4(32)", 600, 4))  # 20-way
 
 
 def costs() -> None:
@@ -159,25 +160,25 @@ def alphabet() -> None:
             try:
                 tasks = FewShot(source, ways, shots, 5).tasks(Places())
             except DataNotFound:
-                rows.append([name, "not in the data folder", "", "", ""])
+                rows.append([name, "not in the data folder", "", "", "", ""])
                 break
             rows += _judged(f"{name}, {ways}-way {shots}-shot", tasks, methods)
-    show("alphabet, accuracy", ["tasks", "method", "%", "iterations of 4 tasks", "took"], rows)
+    show("alphabet, accuracy", ["tasks", "method", "%", "iterations", "of tasks", "took"], rows)
 
 
-def _judged(kind: str, tasks: Tasks, methods: Sequence[tuple[str, str, str, int]]) -> Iterator[list[Any]]:
+def _judged(kind: str, tasks: Tasks, methods: Sequence[tuple[str, str, str, int, int]]) -> Iterator[list[Any]]:
     drawn = tasks.draw(300, Rng(0)["test tasks"], "test")
     distances = torch.cdist(drawn.query_x.flatten(2), drawn.support_x.flatten(2))
     nearest = drawn.support_y.gather(1, distances.argmin(2))
-    yield [kind, "nearest in pixels", interval((nearest == drawn.query_y).double().mean(1)), "", ""]
-    for text, optimizer, model, iterations in methods:
+    yield [kind, "nearest in pixels", interval((nearest == drawn.query_y).double().mean(1)), "", "", ""]
+    for text, optimizer, model, iterations, batch in methods:
         learner, start, rng = meta_learner(text), time.perf_counter(), Rng(0)
         net = seeded(names.model(model), tasks.shape, learner.width(tasks.outputs, tasks.classes))
         loss = task_loss(net, F.cross_entropy, tasks.classes)
-        plan = MetaPlan(iterations, 4, iterations, 40)
+        plan = MetaPlan(iterations, batch, iterations, 40)
         stone = list(meta_learn(tasks, net, loss, learner, names.optimizer(optimizer), plan, rng))[-1]
         (told,) = judge(learner, loss, stone.checkpoint["learned"], drawn, (learner.steps,), rng)["accuracy"]
-        row = [kind, text, interval(told), iterations, f"{time.perf_counter() - start:.0f} s"]
+        row = [kind, text, interval(told), iterations, batch, f"{time.perf_counter() - start:.0f} s"]
         print(*row, flush=True)
         yield row
 

@@ -261,7 +261,8 @@ def slurm(tmp_path):
         (bin / name).write_text(f"#!/bin/bash\n{body}\n")
         (bin / name).chmod(0o755)
     said = tmp_path / "said"
-    env = {"PATH": f"{bin}:{os.environ['PATH']}", "SAID": str(said), "SLURM_JOB_ID": "123456"}
+    path = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"  # as where the environment has been activated
+    env = {"PATH": path, "SAID": str(said), "SLURM_JOB_ID": "123456"}
     env |= {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_CPUS_PER_TASK": "8"}
 
     def run(*words):

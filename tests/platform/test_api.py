@@ -52,7 +52,7 @@ def test_a_model_an_optimizer_and_data_of_ones_own_on_the_fleet(tmp_path):
     here = perdure.compare(["joint", "naive"], **asked, **how, home=str(tmp_path / "here"), here=True)
     league = {s.strategy: s.accuracy.mean for s in there.league}
     assert not there.failed and league["joint"] > 0.8 > league["naive"]
-    assert [o.matrix for o in there.outcomes] == [o.matrix for o in here.outcomes]
+    assert [o.rows for o in there.outcomes] == [o.rows for o in here.outcomes]
 
 
 def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch):
