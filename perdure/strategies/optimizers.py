@@ -10,9 +10,13 @@ from typing import Any
 from torch import nn, optim
 
 
-def _refuse_bad_rate(lr: float) -> None:
+def _refuse(lr: float, weight_decay: float, moments: Iterable[float]) -> None:
     if lr <= 0:
         raise ValueError(f"lr must be above 0, got {lr}")
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    if any(not 0 <= m < 1 for m in moments):
+        raise ValueError(f"moments must decay by factors in [0, 1), got {tuple(moments)}")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class SGD:
     keep: bool = False  # moments live on from one experience to the next
 
     def __post_init__(self):
-        _refuse_bad_rate(self.lr)
+        _refuse(self.lr, self.weight_decay, (self.momentum,))
 
     def __call__(self, params: Iterable[nn.Parameter]) -> optim.Optimizer:
         return optim.SGD(params, self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True)
@@ -41,7 +45,7 @@ class Adam:
     keep: bool = False
 
     def __post_init__(self):
-        _refuse_bad_rate(self.lr)
+        _refuse(self.lr, self.weight_decay, self.betas)
 
     def __call__(self, params: Iterable[nn.Parameter]) -> optim.Optimizer:
         return optim.Adam(**_on(params), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
@@ -57,7 +61,7 @@ class AdamW:
     keep: bool = False
 
     def __post_init__(self):
-        _refuse_bad_rate(self.lr)
+        _refuse(self.lr, self.weight_decay, self.betas)
 
     def __call__(self, params: Iterable[nn.Parameter]) -> optim.Optimizer:
         return optim.AdamW(**_on(params), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
