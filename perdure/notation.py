@@ -19,6 +19,10 @@ class NotationError(ValueError):
         self.problem, self.text, self.at = problem, text, at
 
 
+class UnknownName(NotationError):
+    """A name that nobody has given."""
+
+
 def read(text: str, names: Mapping[str, type]) -> Any:
     """The object that `text` spells with `names`, each a frozen dataclass whose fields are its arguments.
 
@@ -143,9 +147,9 @@ class _Reader:
     def called(self, node: ast.expr, name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
         cls = self.names.get(name)
         if cls is None:
-            raise self.error(
-                f"unknown name {name!r}{_nearest(name, self.names)}; known: {', '.join(sorted(self.names))}", node
-            )
+            known = ", ".join(sorted(self.names))
+            problem = f"unknown name {name!r}{_nearest(name, self.names)}; known: {known}"
+            raise UnknownName(problem, self.text, place(self.text, node)[0])
         fields = [f for f in _fields(cls) if "rest" not in f.metadata]
         rest = [f.name for f in _fields(cls) if "rest" in f.metadata]
         given: dict[str, Any] = {}

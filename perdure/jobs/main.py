@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from ..notation import NotationError
+from ..notation import UnknownName
 from . import options as o
 from . import submitting
 from .recipe import Command as Recipe
@@ -590,7 +590,7 @@ def _refusing(work: Callable[[], Any]) -> Any:
         _console(stderr=True).print(f"failed: {e}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except (ValueError, FileNotFoundError) as e:
-        own = isinstance(e, NotationError) and e.problem.startswith("unknown name")
+        own = isinstance(e, UnknownName)
         hint = "\na name of your own? its file goes with the line: --plugin FILE" if own else ""
         _console(stderr=True).print(f"error: {e}{hint}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
