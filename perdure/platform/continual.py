@@ -17,19 +17,20 @@ from ..streams.experience import Stream
 from . import command, profile, report
 from .journal import Row, matrix, robustness, row, under
 from .results import Comparison
-from .run import Run, begin, build
+from .run import Run, build
 from .site import Site
 from .start import start_from
 from .target import refuse
 from .target import robustness as attacked
 from .work import Kind, Step
+from .worker import warm
 
 
 class Continual:
     def __init__(self, run: Run, dataset: Dataset, alive: Callable[[], None], site: Site):
         self.run, (self.stream, self.learner, self.strategy) = run, build(run, dataset)
         start_from(self.learner.model, run, site)
-        begin(self.learner)
+        warm()
         self.learner.pulse, self.length = alive, len(self.stream.marks)
         self.site = site
 

@@ -119,11 +119,6 @@ class Settings(Protocol):
     def device(self) -> str: ...
 
 
-def begin(learner: Learner) -> None:
-    """Have torch bring its compiler in, as it does with its first optimizer: seconds that are no experience's."""
-    learner.optimizer(learner.params.values())
-
-
 def fresh(by: Settings, shape: tuple[int, ...], classes: int) -> Learner:
     """A learner that has learned nothing: the seed gives its first weights."""
     rng = Rng(by.seed)

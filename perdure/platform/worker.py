@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,10 @@ class Worker:
         self._heard = time.monotonic()
 
 
+@cache
 def warm() -> None:
-    """Take a step of a network of no use: torch loads a second's worth of modules with the first, which no run is to
-    wait for."""
+    """Take a step of a network of no use: torch loads a second's worth of modules with the first of a process, which no
+    run is to wait for, nor an experience's time to hold."""
     import torch
 
     from ..strategies.optimizers import Adam

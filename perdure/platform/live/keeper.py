@@ -23,9 +23,10 @@ from ...streams.experience import Experience, Stream
 from ...streams.live import Arrival, SetAside
 from ..execute import Due
 from ..journal import Journal, row
-from ..run import begin, fresh
+from ..run import fresh
 from ..site import Site
 from ..store import Store
+from ..worker import warm
 from . import kept
 from .following import Following
 
@@ -99,7 +100,7 @@ class Keeper:
         stream, learner = self._stream(taken, number), self._fresh(taken)
         bookmark = self.within.load()
         checkpoint = bookmark if bookmark and bookmark["id"] == taken["id"] else self._checkpoint
-        begin(learner)
+        warm()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caution)  # it is said once, at the beginning
             stones = learn(stream, learner, self._strategy, self.following.plan, checkpoint, self._due())
