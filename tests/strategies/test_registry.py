@@ -9,8 +9,9 @@ from torch import nn
 import perdure
 from perdure.notation import NotationError
 from perdure.strategies import registry
-from perdure.strategies.attacks.names import attack
+from perdure.strategies.attacks.names import attack, threat
 from perdure.strategies.attacks.pgd import FGSM
+from perdure.strategies.attacks.threats import White
 from perdure.strategies.base import Strategy
 from perdure.strategies.generators.names import generator
 from perdure.strategies.generators.variational import VAE
@@ -44,6 +45,7 @@ def known():
         (Huber, loss, "mine(0.5)"),
         (VAE, generator, "mine"),
         (FGSM, attack, "mine(0.2)"),
+        (White, threat, "mine"),
         (ClassSplit, stream_recipe, "mine(digits)"),
         (Sinusoid, episode_recipe, "mine(5)"),
         (Digits, lambda text: stream_recipe(f"split({text})").source(), "mine"),

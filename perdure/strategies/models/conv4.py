@@ -28,7 +28,10 @@ class Conv4:
         depth, (height, width) = channels(shape, "conv4"), shape[1:]
         layers: list[nn.Module] = []
         for _ in range(4):
-            layers += [*self.operation(depth), *[Affine(self.width)] * self.norm, nn.ReLU()]
+            layers += self.operation(depth)
+            if self.norm:
+                layers.append(Affine(self.width))
+            layers.append(nn.ReLU())
             if min(height, width) > 1:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2
