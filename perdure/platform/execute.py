@@ -138,7 +138,7 @@ def _attempt(run, site, dataset, store, journal, attempt, alive, part):
                 yield Kept(run.id)
     store.guard(attempt)
     journal.end()
-    write(store.folder / "finished", b"")
+    (store.folder / "finished").touch()
     journal.clear()
     journal.note(attempt=attempt, event="end", time=time.time())
     yield Finished(run.id, False)

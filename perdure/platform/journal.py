@@ -63,8 +63,15 @@ class Journal:
         append(self._own, new)
 
     def end(self) -> None:
-        """The run is finished: whichever attempt says so, these are the same bytes."""
-        write(self.path, self._own.read_bytes())
+        """The run is finished: whichever attempt says so, these are the same bytes.
+
+        Its own file gets another name, and no copy is made, of which a killed attempt would leave half.
+        """
+        try:
+            os.replace(self._own, self.path)
+        except FileNotFoundError:  # a newer attempt has ended it meanwhile, and removed ours
+            if not self.path.exists():
+                raise
 
     def clear(self) -> None:
         """Forget what this attempt and older ones have written; a newer one may be at work."""

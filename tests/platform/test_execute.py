@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import deque
@@ -25,6 +26,7 @@ from perdure.testing.executors import RUN, results
 
 from . import killed
 
+SHORT = Run("rehearsal(20)", "split(digits, 2)", "mlp(16)", plan=Plan(batch_size=64))
 LONG = replace(killed.RUN, plan=Plan(epochs=6, batch_size=32))
 
 
@@ -170,6 +172,61 @@ def test_notes_tell_who_ran_when(tmp_path):
     notes = [json.loads(line) for line in (site.folder(RUN) / "attempts.jsonl").read_text().splitlines()]
     assert [n["event"] for n in notes] == ["start", *["milestone"] * 5, "end"]
     assert notes[0]["data"] == Data(site).of(RUN).sha256()
+
+
+MORTAL = """
+import os, sys
+from collections import deque
+from pathlib import Path
+from perdure.platform.execute import begin, execute
+from perdure.platform.executor import Data
+from perdure.platform.site import Site
+from tests.platform.test_execute import SHORT as RUN
+home, changes, fatal = Path(sys.argv[1]), 0, None
+
+def hook(event, arguments):
+    global changes
+    written = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if (written or event in ("os.rename", "os.remove")) and str(arguments[0]).startswith(str(home)):
+        if changes == fatal:
+            os._exit(9)
+        changes += 1
+
+whole = Site(str(home / "whole"))
+dataset = Data(whole).of(RUN)
+deque(execute(RUN, whole, dataset), maxlen=0)  # and what is imported at the first run is there
+sys.addaudithook(hook)
+for place in range(1000):
+    site = Site(str(home / str(place)))
+    begin(RUN, site)
+    child = os.fork()
+    if child == 0:
+        changes, fatal = 0, place
+        deque(execute(RUN, site, dataset), maxlen=0)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+print(place)
+"""
+
+
+def test_killed_before_any_change_of_any_file_it_goes_on_and_leaves_nothing_behind(tmp_path):
+    words = [sys.executable, "-W", "ignore", "-c", MORTAL, str(tmp_path)]
+    told = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    count = int(told.stdout)
+    assert count > 10
+    whole = Site(str(tmp_path / "whole"))
+    for place in range(count):
+        site = Site(str(tmp_path / str(place)))
+        made(SHORT, site)
+        assert same(results(site, SHORT), results(whole, SHORT))
+        assert _names(site.folder(SHORT)) == _names(whole.folder(SHORT)), place
+
+
+def _names(folder):
+    """Without the attempts and their numbers."""
+    return {re.sub(r"-\d{4}\.pt$", ".pt", p.name) for p in folder.iterdir() if not p.name.startswith("attempt-")}
 
 
 TWIN = """
