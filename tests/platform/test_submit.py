@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from perdure.jobs import main, submitting
+from perdure.jobs import main
+from perdure.jobs.commands import submit as submitting
 from perdure.platform import submit
 from perdure.platform.submit import Cluster, Parcel, packed, token
 

@@ -5,12 +5,27 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from .. import options as o
+from ..terminal import refusing
 
 
-def serve(port: int, uri: str | None) -> None:
+def ui(
+    port: Annotated[int, Option(help="On this machine; another where it is taken.")] = 5000,
+    tracking_uri: o.TrackingUri = None,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """Show all runs in MLflow's own pages, served to this machine alone. Ctrl-C ends it."""
+    refusing(lambda: _serve(port, tracking_uri))
+
+
+def _serve(port: int, uri: str | None) -> None:
     """Run MLflow's server until it is interrupted. Raises ValueError where there is nothing to show."""
-    from ..platform.mlflow_tracker import default_uri
-    from ..platform.secrets import masked
+    from ...platform.mlflow_tracker import default_uri
+    from ...platform.secrets import masked
 
     uri = uri or default_uri()
     if uri.startswith(("http://", "https://")):

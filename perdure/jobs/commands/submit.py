@@ -8,19 +8,6 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-SUBMIT = """Run any command of perdure on a Ray cluster: everything after `--`, as it would be typed here.
-
-Files behind --plugin and --recipe travel with it. Its output is followed, and its exit code is this one's. Ctrl-C stops
-following and lets it run; typed again, what is running is followed again.
-
-Examples:
-
-    perdure submit --address http://head:8265 --storage /shared/runs -- compare naive "rehearsal(500)" --seeds 10
-
-    perdure submit --storage s3://bucket/runs -- run "l2(0.1)" --plugin own.py
-
-    perdure job list
-"""
 ADDRESS = "http://127.0.0.1:8265"
 Address = Annotated[
     str, Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard, as http://head:8265.")
@@ -46,7 +33,20 @@ def submit(
     ] = None,
     online: Annotated[bool, Option("--online", help="The cluster's machines reach a package index.")] = False,
 ) -> None:
-    from ..platform.submit import Cluster, packed, runtime_environment
+    """Run any command of perdure on a Ray cluster: everything after `--`, as it would be typed here.
+
+    Files behind --plugin and --recipe travel with it. Its output is followed, and its exit code is this one's. Ctrl-C
+    stops following and lets it run; typed again, what is running is followed again.
+
+    Examples:
+
+        perdure submit --address http://head:8265 --storage /shared/runs -- compare naive "rehearsal(500)" --seeds 10
+
+        perdure submit --storage s3://bucket/runs -- run "l2(0.1)" --plugin own.py
+
+        perdure job list
+    """
+    from ...platform.submit import Cluster, packed, runtime_environment
 
     def done() -> int:
         more = runtime_environment(runtime) if runtime else None
@@ -130,7 +130,7 @@ def _followed(cluster: Any, id: str) -> int:
 
 
 def _cluster(address: str) -> Any:
-    from ..platform.submit import Cluster
+    from ...platform.submit import Cluster
 
     return Cluster(address)
 

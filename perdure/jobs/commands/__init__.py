@@ -1,0 +1,1 @@
+"""A file for every command: its help, its arguments, and what it does with them."""

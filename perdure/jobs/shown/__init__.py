@@ -1,0 +1,1 @@
+"""What runs have come to, on a terminal and for programs."""
