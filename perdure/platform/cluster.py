@@ -1,5 +1,6 @@
 """Joining a Ray cluster, or starting one on this machine that nobody else can reach."""
 
+import gc
 import logging
 import os
 from math import floor
@@ -9,7 +10,7 @@ from typing import Any
 from .secrets import masked
 from .storage import JOB
 
-_leaving: Thread | None = None  # the last farewell to Ray, which may be under way
+_leaving: Thread | None = None  # ends the processes of the last cluster, and may be at it
 
 
 class TooFew(ValueError):
@@ -52,12 +53,32 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
 
 def disconnect() -> None:
     """Let go of Ray, whose processes take a second to end. Nobody waits for them but who connects next, and the end of
-    this process."""
-    import ray
+    this process.
 
-    global _leaving
-    _leaving = Thread(target=ray.shutdown, name="leave ray")
-    _leaving.start()
+    Only they are ended beside what comes next. While Ray leaves this process nothing may drop a reference to one of its
+    objects, as an interrupt's traceback does, or the garbage collector in another thread: Ray would end the process.
+    """
+    import ray
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    if node is not None:
+        end = node.kill_all_processes
+
+        def beside(**how: Any) -> None:
+            global _leaving
+            node.kill_all_processes = end  # asked once more as this process ends
+            _leaving = Thread(target=end, kwargs=how, name="leave ray")
+            _leaving.start()
+
+        node.kill_all_processes = beside
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:
