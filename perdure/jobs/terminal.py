@@ -40,7 +40,8 @@ def cautioning() -> None:
 
 
 def refusing(work: Callable[[], Any]) -> Any:
-    """A user's mistake ends in a message and code 2; numbers that stop being finite in a message and code 1."""
+    """A user's mistake ends in a message and code 2; numbers that stop being finite in a message and code 1;
+    an interrupt in a word and code 130."""
     from ..strategies.finite import Diverged
 
     try:
@@ -53,7 +54,8 @@ def refusing(work: Callable[[], Any]) -> Any:
         hint = "\na name of your own? its file goes with the line: --plugin FILE" if own else ""
         saying(console(stderr=True))(f"error: {e}{hint}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before there were runs to stop, or while they were reported on
+        saying(console(stderr=True))("interrupted")
         sys.exit(130)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from perdure.jobs import main, options
+from perdure.jobs import main, options, terminal
 from perdure.platform import api
 
 from ..servers import answers
@@ -239,6 +239,15 @@ def test_version_names_what_it_runs_on():
     assert [line.split()[0] for line in perdure("version").stdout.splitlines()] == [
         "perdure", "python", "torch", "ray", "mlflow",
     ]  # fmt: skip
+
+
+def test_an_interrupt_before_there_are_runs_is_told_of(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as left:
+        terminal.refusing(interrupted)
+    assert left.value.code == 130 and capsys.readouterr().err == "interrupted\n"
 
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(folder):

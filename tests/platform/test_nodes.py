@@ -72,6 +72,7 @@ def test_a_machine_dies_then_the_driver_and_then_one_freezes_and_wakes(cluster, 
     first = compare(cluster, tmp_path)
     dead = machine_of(cluster, first.waited(lambda: at_work(site)))
     os.kill(raylet(dead), signal.SIGKILL)  # its actors go on for a while, and nobody knows
+    first.waited(lambda: any(SAID in line for line in first.told))
     first.waited(lambda: any("1 at once from here on" in line for line in first.told))
     assert sum(SAID in line for line in first.told) == 1
     assert [line for line in first.told if "lost a machine" in line] == [
