@@ -25,7 +25,8 @@ from .nodes import Watched, buried, family, machine_of, machines, raylet
 PLAN = Plan(epochs=60, batch_size=32)
 COMMAND = Command.grid(["rehearsal(40)", "naive", "lwf"], [0], model="mlp(32, dropout=0.2)", plan=PLAN)
 PERDURE = ["-c", "from perdure.jobs.main import main; main()"]
-SAID = "its machine died; another actor goes on with it"
+GOES_ON = "another actor goes on with it"
+SAID = f"its machine died; {GOES_ON}"
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +72,10 @@ def test_a_machine_dies_then_the_driver_and_then_one_freezes_and_wakes(cluster, 
     site = Site(str(tmp_path))
     first = compare(cluster, tmp_path)
     dead = machine_of(cluster, first.waited(lambda: at_work(site)))
-    os.kill(raylet(dead), signal.SIGKILL)  # its actors go on for a while, and nobody knows
-    first.waited(lambda: any(SAID in line for line in first.told))
+    os.kill(raylet(dead), signal.SIGKILL)  # its actors go on for a second, and nobody knows
+    first.waited(lambda: any(GOES_ON in line for line in first.told))
     first.waited(lambda: any("1 at once from here on" in line for line in first.told))
-    assert sum(SAID in line for line in first.told) == 1
+    assert sum(GOES_ON in line for line in first.told) == 1  # whichever death Ray tells of first
     assert [line for line in first.told if "lost a machine" in line] == [
         "the cluster has lost a machine: 1 at once from here on"
     ]
