@@ -26,6 +26,7 @@ def head(token: str, **env: str) -> Iterator[str]:
     words = [str(bin / "ray"), "start", "--head", "--block", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2"]
     words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
     words += ["--disable-usage-stats", "--include-log-monitor=false", *(f"--{name}=0" for name in RANDOM)]
+    words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *words]  # as in the background of a script
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PERDURE_", "MLFLOW_"))}
     kept |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     kept |= {"PATH": f"{bin}:{kept['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **env}

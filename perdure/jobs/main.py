@@ -1,6 +1,8 @@
 """The command `perdure`: reads text into arguments, and shows what came out."""
 
 import gc
+import os
+import signal
 import sys
 
 import typer
@@ -35,6 +37,8 @@ app.add_typer(job, name="job")
 
 
 def main() -> None:
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":  # which a head in a script's background ignores
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     finally:
