@@ -58,7 +58,13 @@ ALPHABET = (
     ("darts(0.1, 3)", "adam", "mixed_conv4(32)", 300, 4),
     ("evolution(0.4, sigma=0.02)", "adam(0.005)", "conv4(8)", 800, 16),
 )
-HARDER = (("maml(0.4)", "adam", "conv4(32)", 600, 4), ("protonets", "adam", "conv4(32)", 600, 4))  # 20-way
+HARDER = (  # 20-way
+    ("maml(0.4)", "adam", "conv4(32)", 600, 4),
+    ("protonets", "adam", "conv4(32)", 600, 4),
+    ("anil(0.4)", "adam", "conv4(32)", 600, 4),
+    ("meta_sgd(0.4)", "adam", "conv4(32)", 600, 4),
+    ("reptile(0.1, 5)", "sgd(0.5)", "conv4(32)", 600, 4),
+)
 
 
 def costs() -> None:
