@@ -183,6 +183,17 @@ def test_an_attempt_that_ends_late_removes_no_newer_journal(tmp_path):
     assert newer.rows() == ROWS
 
 
+def test_an_attempt_that_ends_after_a_newer_one_has_leaves_its_journal(tmp_path):
+    late, newer = written(tmp_path, 1), written(tmp_path, 2, kept=1, length=2)
+    newer.end()
+    newer.clear()  # late's own file with it
+    late.end()
+    assert Journal(tmp_path).rows() == ROWS
+    newer.path.unlink()
+    with pytest.raises(FileNotFoundError):  # nobody has ended it
+        late.end()
+
+
 def test_rows_that_a_checkpoint_vouches_for_and_the_journal_lacks_are_missed(tmp_path):
     written(tmp_path, 1)
     with pytest.raises(ValueError, match=r"expected 4 rows in the journal of .*, got 3: somebody has"):
