@@ -12,11 +12,14 @@ from .commands.attack import attack
 from .commands.compare import compare, run
 from .commands.follow import follow
 from .commands.generate import generate
-from .commands.known import list_, resume, show, version
+from .commands.list import list_
 from .commands.meta import meta
+from .commands.resume import resume
+from .commands.show import show
 from .commands.submit import job, submit
 from .commands.tune import tune
 from .commands.ui import ui
+from .commands.version import version
 from .recipe import Command as Recipe
 
 app = typer.Typer(

@@ -1,0 +1,35 @@
+"""`perdure resume`: a command that was stopped goes on."""
+
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from .. import options as o
+from ..conducted import conducted
+from ..terminal import console
+
+
+def resume(
+    id: Annotated[str | None, Argument(help="Of a command or a run, or its beginning; the newest command.")] = None,
+    home: o.Home = "perdure-runs",
+    data: o.Data = None,
+    here: Annotated[bool | None, Option("--here/--fleet", help="In this process, or on Ray actors.")] = None,
+    slots: o.Slots = None,
+    address: o.Address = None,
+    tracking_uri: o.TrackingUri = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """Go on with a command that was stopped, from its checkpoints.
+
+    Settings are those of the time before, but for those given now. Example: `perdure resume`
+    """
+    given = {"data": data, "here": here, "slots": slots, "address": address, "tracking_uri": tracking_uri}
+    changed = {k: v for k, v in given.items() if v is not None}
+    from ...platform import api
+    from ..watch import trial
+
+    def hear(tried: Any) -> None:
+        trial(tried, console(stderr=True))
+
+    conducted(lambda watch: api.resume(id, home, watch, hear, **changed), json)

@@ -1,0 +1,27 @@
+"""`perdure show`: everything of one run."""
+
+from typing import Annotated
+
+from typer import Argument
+
+from .. import options as o
+from ..terminal import console, refusing
+
+
+def show(
+    run: Annotated[str, Argument(metavar="RUN", help="Its id, or the beginning of it.")],
+    home: o.Home = "perdure-runs",
+    plugin: o.Plugins = None,
+    json: o.Json = False,
+    recipe: o.RecipeFile = None,
+) -> None:
+    """Tell everything of one run: what it is, how far it came, its accuracy matrix. Example: `perdure show 5f2c`"""
+    from ...platform import api, plugins
+    from ..shown.outcome import outcome, outcome_json
+
+    def told() -> None:
+        plugins.load(plugin or [])
+        known = api.outcome(run, home)
+        print(outcome_json(known)) if json else outcome(known, console(), tuple(plugin or ()))
+
+    refusing(told)
