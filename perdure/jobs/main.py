@@ -19,6 +19,7 @@ from .commands.show import show
 from .commands.submit import job, submit
 from .commands.tune import tune
 from .commands.ui import ui
+from .commands.verify import verify
 from .commands.version import version
 from .recipe import Command as Recipe
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     help="Continual learning on Ray: compare strategies against forgetting, on streams of tasks, over several seeds.",
     epilog="Start with `perdure compare`. Then `perdure list` for all names, `perdure COMMAND --help` for examples.",
 )
-for command in (compare, run, meta, tune, follow, generate, attack, adapt, resume, show):
+for command in (compare, run, meta, tune, follow, generate, attack, adapt, resume, show, verify):
     app.command(cls=Recipe)(command)
 app.command("list", cls=Recipe)(list_)
 app.command(cls=Recipe)(ui)

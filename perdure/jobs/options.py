@@ -189,7 +189,10 @@ TrackingUri = Annotated[
     Option(help="Of MLflow; mlflow.db in this folder by default.", callback=_tracked, rich_help_panel=WHERE),
 ]
 Profile = Annotated[bool, Option("--profile", help="Tell where the time of a step goes.", rich_help_panel=SHOWN)]
-Again = Annotated[bool, Option("--again", help="Begin anew, forgetting what was reached.", rich_help_panel=WHERE)]
+Again = Annotated[
+    bool,
+    Option("--again", help="Make runs anew; the old come back where it fails.", rich_help_panel=WHERE),
+]
 Json = Annotated[bool, Option("--json", help="Print the result for programs.", rich_help_panel=SHOWN)]
 RecipeFile = Annotated[
     str | None, Option(metavar="FILE", help="YAML file with these arguments; key=value on the line goes before it.")

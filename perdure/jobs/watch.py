@@ -69,7 +69,7 @@ class Lines:
         pass
 
     def __call__(self, event):
-        from ..platform.events import Failed, Finished, Grouped, Lost, Started
+        from ..platform.events import Failed, Finished, Grouped, Lost, Repaired, Started
 
         self._tally.hear(event)
         run = self._runs[event.run]
@@ -87,6 +87,8 @@ class Lines:
                 self._say(f"{count} {name}: failed: {event.message}")
             case Lost():
                 self._say(f"{name}: {event.reason}; another actor goes on with it")
+            case Repaired():
+                self._say(f"{name}: {event.problem}")
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -116,10 +118,10 @@ class Live:
         self._progress.stop()
 
     def __call__(self, event):
-        from ..platform.events import Failed, Grouped, Lost
+        from ..platform.events import Failed, Grouped, Lost, Repaired
 
         self._tally.hear(event)
-        if isinstance(event, Failed | Grouped | Lost):
+        if isinstance(event, Failed | Grouped | Lost | Repaired):
             self._lines(event)
         method = self._runs[event.run].method
         own = [id for id, run in self._runs.items() if run.method == method]

@@ -22,9 +22,10 @@ from . import command as commands
 from . import mirror, plugins
 from .command import Command
 from .conduct import Watch, check, conduct, nobody
-from .execute import finished, forget
+from .execute import finished
 from .executor import Data, Executor, InProcess
 from .found import found
+from .identity import announce_changes, doubt_same, identified
 from .journal import Journal
 from .kinds import kind
 from .meta.results import MetaComparison
@@ -32,10 +33,12 @@ from .meta.run import MetaRun
 from .results import Comparison, Outcome
 from .run import Run
 from .secrets import secret
+from .set_aside import set_aside, settled
 from .site import Site
 from .storage import absolute
 from .together import expect_together
 from .tracker import Tracker, Untracked
+from .verification import FINISHED, sealed, unseal_damaged
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ def compare(
     steps: batches of each experience, instead of epochs. accumulate, precision, compiled: as in `Plan`. workers:
     processes that share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples`
     test samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
-    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: forget what has
-    been reached before.
+    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: make
+    runs anew; those that were made before come back where that fails.
     how: fields of `How`, where and by whom runs are made.
 
     Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
@@ -125,7 +128,7 @@ def compare(
     common["start"] = found(start, where.home).id if start else ""
     asked = Command.grid(texts, chosen, **common)
     line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], list(chosen), asdict(where.settled()))
-    return make(replace(asked, line=line), where, again, watch)
+    return make(replace(asked, line=line), where, again, watch, typed=True)
 
 
 def meta(
@@ -186,28 +189,37 @@ def meta(
     runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
     command = Command(tuple({run.id: run for run in runs}.values()))
     line = kind(runs[0]).line(command.methods, runs[0], chosen, asdict(where.settled()))
-    return make(replace(command, line=line), where, again, watch)
+    return make(replace(command, line=line), where, again, watch, typed=True)
 
 
-def make(command: Command, how: How, again: bool = False, watch: Watch = nobody) -> Any:
-    """Make the runs of a command, or go on with them."""
+def make(command: Command, how: How, again: bool = False, watch: Watch = nobody, typed: bool = False) -> Any:
+    """Make the runs of a command, or go on with them.
+
+    again: make finished ones anew; what was there comes back where that cannot be done. typed: runs are of the data and
+    the code as they are now; otherwise they have been told already what they are of.
+    """
     how = how.settled()
     more = {"profile": how.profile, "workers": how.workers, "together": how.together}
     site = Site(how.home, how.data, how.plugins, how.save_every, **more)
-    if again:
-        with command.held(site.home):
-            for run in command.runs:
-                forget(run, site)
-    mirror.fetch([run.id for run in command.runs], site)
     data = Data(site)
-    check(command, site, data)
+    if typed:
+        command = replace(command, runs=tuple(identified(run, data) for run in command.runs))
+        mirror.fetch_commands(site)
+    mirror.fetch([run.id for run in command.runs], site)
+    if typed:
+        announce_changes(command.runs, site)
+    check(command, site, data, again)
     if how.together:
         expect_together(command.runs)
     kept = asdict(how)
     if how.tracking_uri and secret(how.tracking_uri):
         kept["tracking_uri"] = None  # whoever resumes says it again
     kept_command = replace(command, how=kept)
-    return conduct(kept_command, site, lambda: _executor(command, how, site, data), tracker_of(how, site), watch)
+    if again:
+        with command.held(site.home):
+            set_aside(command.runs, site)
+    with settled(command.runs, site):
+        return conduct(kept_command, site, lambda: _executor(command, how, site, data), tracker_of(how, site), watch)
 
 
 def unheard(trial: Any) -> None:
@@ -233,6 +245,7 @@ def resume(
         how = How(**{**commands.settings(folder), "home": home, **other})
         plugins.load(how.plugins)
         command = commands.read(folder)
+        doubt_same([run for run in command.runs if finished(run, site)], site, Data(Site(home, how.data)))
         if command.search:
             from .search.api import conduct_search
             from .search.search import Search
@@ -244,13 +257,21 @@ def resume(
     how = How(**{"home": home, **other})
     plugins.load(how.plugins)
     run = found(id, home)
+    unseal_damaged(site.folder(run))
+    if finished(run, site):
+        doubt_same([run], site, Data(Site(home, how.data)))
     return make(Command((run,), kind(run).line([run.method], run, [run.seed])), how, watch=watch)
 
 
 def outcome(id: str, home: str = "perdure-runs") -> Outcome:
-    """What is known of a run by (the beginning of) its id. Raises ValueError."""
+    """What is known of a run by (the beginning of) its id.
+
+    Raises ValueError, and Damaged where what is on disk is not what was written.
+    """
     run, site = found(id, home), Site(home)
-    if finished(run, site):
+    if (site.folder(run) / FINISHED).exists():
+        sealed(site.folder(run))
+        doubt_same([run], site, Data(site))
         return Outcome.of(run, site)
     ends = [note for note in Journal(site.folder(run)).notes() if note["event"] in ("start", "failed")]
     if ends and ends[-1]["event"] == "failed":

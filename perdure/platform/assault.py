@@ -28,15 +28,16 @@ from ..streams.dataset import Dataset
 from ..streams.places import Places
 from . import mirror, plugins
 from .events import Failed
-from .execute import execute, finished
+from .execute import ended, execute, expect_finished
 from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
+from .identity import expect_same
 from .mlflow_tracker import client, experiment, sanitized
 from .report import embedded, page
 from .run import Run, build
 from .site import Site
-from .store import Store, write
+from .store import write
 from .target import Target, refuse_own_loops, swift
 
 SHOWN = 8  # samples in a picture
@@ -137,10 +138,10 @@ def assault(
     run, site = found(id, home), Site(home, data, tuple(plugin))
     if not isinstance(run, Run):
         raise ValueError(f"run {run.id} has meta-learned; attacks are made on runs that learned a stream")
-    if not finished(run, site):
-        raise ValueError(f"run {run.id} is not finished; go on with it first: perdure resume {run.id}")
+    expect_finished(run, site)
     asked = Assault(run, tuple(attacks), threat, samples, seed).normal()
     sets = Data(site)
+    expect_same(run, site, sets)
     for other in _surrogates(asked):
         _make(other, site, sets)
     folder = site.folder(run) / "attacks" / asked.id
@@ -257,8 +258,7 @@ def _target(run: Run, asked: Assault, site: Site, dataset: Dataset, held: ExitSt
     stream, learner, strategy = build(run, dataset)
     refuse_own_loops(strategy)
     mirror.fetch([run.id], site, checkpoints=True)
-    checkpoint = Store(site.folder(run)).load()
-    assert checkpoint is not None  # of a finished run
+    checkpoint = ended(run, site)
     state = restored(strategy, stream, learner, checkpoint)
     learner.model.eval()
     held.enter_context(swift(learner.model))

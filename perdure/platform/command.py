@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .kinds import AnyRun, run_of
+from .records import Damaged, read_sealed, write_sealed
 from .run import PLAIN, Run
-from .store import write
 
 
 class Busy(ValueError):
@@ -70,7 +70,7 @@ class Command:
         self.folder(home).mkdir(parents=True, exist_ok=True)
         known = {"id": self.id, "line": self.line, "how": self.how, "runs": [asdict(run) for run in self.runs]}
         known |= {"search": self.search} if self.search else {}
-        write(self.folder(home) / "command.json", json.dumps(known, indent=1).encode())
+        write_sealed(self.folder(home) / "command.json", known)
 
     @contextmanager
     def held(self, home: str) -> Iterator[None]:
@@ -103,13 +103,18 @@ def folders(home: str) -> list[Path]:
 
 def read(folder: Path) -> Command:
     """Raises NotationError where it names a strategy of a plugin that is not loaded."""
-    it = json.loads((folder / "command.json").read_text())
+    it = _read(folder)
     return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"], it.get("search", {}))
+
+
+def rows(folder: Path) -> list[AnyRun]:
+    """The runs of a command as they were written down, whether their names are known here or not. Raises Damaged."""
+    return [run_of(run) for run in _read(folder)["runs"]]
 
 
 def settings(folder: Path) -> dict[str, Any]:
     """How a command was made."""
-    return json.loads((folder / "command.json").read_text())["how"]
+    return _read(folder)["how"]
 
 
 def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping[str, Any] | None = None) -> str:
@@ -133,6 +138,13 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping
     counted = list(seeds) == list(range(len(seeds)))
     chosen = str(len(seeds)) if counted else ",".join(map(str, seeds)) + ","
     return shlex.join(["perdure", "compare", *strategies, *parts, "--seeds", chosen])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        return read_sealed(folder / "command.json")
+    except Damaged as e:
+        raise Damaged(f"{folder}: {e}; type the command again, which goes on with its runs") from None
 
 
 def _commands(home: str) -> Path:

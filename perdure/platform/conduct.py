@@ -11,6 +11,7 @@ from .command import Command
 from .events import Event, Failed, Finished
 from .execute import finished, told
 from .executor import Data, Executor
+from .identity import expect_same
 from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
 from .site import Site
@@ -25,14 +26,16 @@ def nobody(command: Command) -> Iterator[Callable[[Event], None]]:
     yield lambda event: None
 
 
-def check(command: Command, site: Site, data: Data) -> None:
+def check(command: Command, site: Site, data: Data, again: bool = False) -> None:
     """Refuse what cannot work, before anything is started: data, streams, models and strategies that do not fit.
 
+    again: finished runs too, which are to be made anew.
     Warns (Caution) of strategies that cannot do what is asked. Raises ValueError or FileNotFoundError, for the
-    first run at fault.
+    first run at fault, and Changed for one that was made from other data or code.
     """
     seen = set()
-    for run in (r for r in command.runs if not finished(r, site)):
+    for run in (r for r in command.runs if again or not finished(r, site)):
+        expect_same(run, site, data)
         same = replace(run, seed=0)
         if same not in seen:
             doubt = kind(run).refuse(run, data.of(run), site)

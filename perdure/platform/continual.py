@@ -34,9 +34,6 @@ class Continual:
         self.learner.pulse, self.length = alive, len(self.stream.marks)
         self.site = site
 
-    def reached(self, checkpoint):
-        return sum(mark < checkpoint["experience"] for mark in self.stream.marks) if checkpoint else 0
-
     def steps(self, checkpoint, due):
         checkpoint = team.agreed(checkpoint)
         with warnings.catch_warnings():

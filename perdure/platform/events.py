@@ -65,4 +65,12 @@ class Grouped:
     why: str
 
 
-Event = Started | Reached | Finished | Failed | Lost | Kept | Grouped
+@dataclass(frozen=True)
+class Repaired:
+    """Something in a run's folder was not as it was written; the run goes on from what is whole, to the same bits."""
+
+    run: str
+    problem: str
+
+
+Event = Started | Reached | Finished | Failed | Lost | Kept | Grouped | Repaired

@@ -2,9 +2,7 @@
 
 import errno
 import io
-import json
 import os
-import shutil
 import socket
 import time
 import traceback
@@ -16,14 +14,24 @@ from typing import Any
 import torch
 
 from ..strategies.finite import Diverged
+from ..strategies.own_code import combined
 from ..streams.dataset import Dataset
-from .events import Event, Failed, Finished, Kept, Reached, Started
+from .events import Event, Failed, Finished, Kept, Reached, Repaired, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
-from .profile import PROFILE
+from .records import Row, read_sealed, write_sealed
 from .saving import Saving
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
+from .verification import (
+    FINISHED,
+    final_checkpoint,
+    is_finished,
+    run_json_problem,
+    seal_problem,
+    seal_run,
+    sealed,
+)
 from .work import Work
 
 
@@ -52,6 +60,7 @@ def execute(
     attempt = store.claim()
     journal = Journal(folder, attempt)
     try:
+        yield from _unsealed(run, folder)
         begin(run, site)
         yield from _attempt(run, site, dataset, store, journal, attempt, alive, part)
     except Fenced as e:
@@ -60,19 +69,33 @@ def execute(
         why, message = _judged(e)
         try:
             (folder / "error.txt").write_text(traceback.format_exc())
-            journal.note(attempt=attempt, event="failed", time=time.time(), kind=why, message=message)
+            journal.note(event="failed", time=time.time(), kind=why, message=message)
         except OSError:
             pass  # the disk is full: that is the failure already
         yield Failed(run.id, why, message)
 
 
 def finished(run: AnyRun, site: Site) -> bool:
-    return (site.folder(run) / "finished").exists()
+    """Whether a run is finished, and its journal as it was then."""
+    return is_finished(site.folder(run))
+
+
+def expect_finished(run: AnyRun, site: Site) -> None:
+    """Raises ValueError for a run that is not finished, Damaged for one that is no longer as it was then."""
+    if not (site.folder(run) / FINISHED).exists():
+        raise ValueError(f"run {run.id} is not finished; go on with it first: perdure resume {run.id}")
+    sealed(site.folder(run))
+
+
+def ended(run: AnyRun, site: Site) -> dict[str, Any]:
+    """The checkpoint that a run ended with. Raises ValueError and Damaged as `expect_finished` does."""
+    expect_finished(run, site)
+    return final_checkpoint(site.folder(run))
 
 
 def told(run: AnyRun, site: Site) -> Iterator[Event]:
-    """The events of a finished run, from its journal."""
-    for reached in Journal(site.folder(run)).rows():
+    """The events of a finished run, from its journal. Raises Damaged."""
+    for reached in Journal(site.folder(run)).final().rows:
         yield Reached(run.id, reached, None)
     yield Finished(run.id, True)
 
@@ -82,66 +105,77 @@ def begin(run: AnyRun, site: Site) -> dict[str, Any]:
     path = site.folder(run) / "run.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = {"id": run.id, "run": asdict(run.normal()), "created": int(time.time() * 1000)}
-        write(path, json.dumps(known, indent=1).encode())
-    return json.loads(path.read_text())
-
-
-def forget(run: AnyRun, site: Site) -> None:
-    """Let a run begin anew."""
-    from . import mirror
-
-    mirror.forget(run, site)
-    store = Store(site.folder(run))
-    store.clear()
-    Journal(store.folder, store.newest()).clear()
-    for name in ("finished", "run.json", "journal.jsonl", "attempts.jsonl", "error.txt"):
-        (site.folder(run) / name).unlink(missing_ok=True)
-    for name in (PICTURES, PROFILE):
-        shutil.rmtree(site.folder(run) / name, ignore_errors=True)
+        write_sealed(path, {"id": run.id, "run": asdict(run.normal()), "created": int(time.time() * 1000)})
+    return read_sealed(path)
 
 
 def _attempt(run, site, dataset, store, journal, attempt, alive, part):
     torch.set_num_threads(run.threads)
     folder, data = site.folder(run), dataset.fingerprint if dataset is not None else ""
     work = part or kind(run).work(run, dataset, alive, site)
-    checkpoint, of = store.loaded()
-    if checkpoint is not None and checkpoint["data"] != data:
+    checkpoint, rows = resumable(store, journal)
+    if data != (run.data or (checkpoint or {}).get("data", data)):
         raise ValueError(
             f"the data behind {run.on} have changed since this run began; "
-            "bring the old data back, or begin the run anew with --again"
+            "bring the old data back, or type its line again, which makes another run of the new data"
         )
+    if run.code and run.code != combined(*run.texts()):
+        raise ValueError(f"the code behind names in {run.method} on {run.on} has changed since this run was asked for")
     if checkpoint is None and run.after:
         raise ValueError(f"this run goes on from {run.after} with other settings, and its own beginning is gone")
-    count = work.reached(checkpoint)
-    for reached in journal.begin(of, count):
+    if checkpoint is None and store.files():
+        problem = "; ".join(journal.damage()) or "no checkpoint is whole, or none has the journal's rows before it"
+        yield Repaired(run.id, f"{problem}; the run is made anew, to the same bits")
+    journal.begin(rows)
+    for reached in rows:
         yield Reached(run.id, reached, None)
     where = f"{socket.gethostname()}:{os.getpid()}"
     yield Started(run.id, attempt, where, checkpoint is not None, work.length)
-    journal.note(attempt=attempt, event="start", time=time.time(), where=where, data=data)
-    about = {"run": run.id, "data": data, "threads": run.threads}
+    journal.note(event="start", time=time.time(), where=where, data=data)
+    count, about = len(rows), {"run": run.id, "data": data, "threads": run.threads}
     with Saving(store.save) as saving:
         for step in work.steps(checkpoint, Due(site, alive, saving.check)):
             if step.row is not None:
                 store.guard(attempt)
                 journal.add(step.row)
-                journal.note(
-                    attempt=attempt, event="milestone", time=time.time(), experience=count, seconds=step.seconds
-                )
+                journal.note(event="milestone", time=time.time(), experience=count, seconds=step.seconds)
                 count += 1
                 for name, figure in step.figures.items():
                     picture(folder / PICTURES, name, figure)
-            saving.give(step.checkpoint | about, attempt, step.place)
+            vouched = {"rows": count, "journal": journal.head}
+            saving.give(step.checkpoint | about | vouched, attempt, step.place)
             if step.row is not None:  # now, and not once it is saved: where that fails, the same is told again
                 yield Reached(run.id, step.row, step.seconds)
             elif part is not None:
                 yield Kept(run.id)
     store.guard(attempt)
     journal.end()
-    (store.folder / "finished").touch()
+    seal_run(store.folder, journal, attempt)
     journal.clear()
-    journal.note(attempt=attempt, event="end", time=time.time())
+    journal.note(event="end", time=time.time())
     yield Finished(run.id, False)
+
+
+def resumable(store: Store, journal: Journal) -> tuple[dict[str, Any] | None, list[Row]]:
+    """The newest whole checkpoint before which the journal's rows are whole, and those rows; None where none is."""
+    for checkpoint in store.each():
+        rows = journal.prefix(checkpoint["rows"], checkpoint["journal"]) if "rows" in checkpoint else None
+        if rows is not None:
+            return checkpoint, rows
+    return None, []
+
+
+def _unsealed(run: AnyRun, folder: Path) -> Iterator[Event]:
+    """A run whose seal does not hold is no finished one; what is wrong with its rows and run.json is told."""
+    problems = Journal(folder).damage()
+    if (folder / FINISHED).exists() and (problem := seal_problem(folder)):
+        problems.insert(0, problem)
+        (folder / FINISHED).unlink()
+    if (folder / "run.json").exists() and (problem := run_json_problem(folder)):
+        problems.append(problem)
+        (folder / "run.json").unlink()
+    if problems:
+        yield Repaired(run.id, f"{'; '.join(dict.fromkeys(problems))}; the run goes on from what is whole")
 
 
 def picture(folder: Path, name: str, figure: Any) -> None:

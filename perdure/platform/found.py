@@ -1,9 +1,8 @@
 """Runs by the beginning of their ids."""
 
-import json
-
 from . import mirror
 from .kinds import AnyRun, run_of
+from .records import Damaged, read_sealed
 from .site import Site
 
 
@@ -15,4 +14,8 @@ def found(id: str, home: str) -> AnyRun:
     if len(files) != 1:
         which = "none" if not files else "several: " + ", ".join(f.parent.name for f in files)
         raise ValueError(f"expected the id of one run in {home}, got {id!r}, which fits {which}")
-    return run_of(json.loads(files[0].read_text())["run"]).normal()
+    try:
+        known = read_sealed(files[0])
+    except Damaged as e:
+        raise Damaged(f"run {files[0].parent.name}: {e}; type the line that made it again, which repairs it") from None
+    return run_of(known["run"]).normal()

@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import shlex
+import shutil
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 
 from ..notation import NotationError, read, spell
+from ..strategies.fitness import Caution
 from ..strategies.generators import judge
 from ..strategies.generators.base import Data, Generator, Progress
 from ..strategies.generators.names import GENERATORS, generator
@@ -23,14 +26,17 @@ from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS
-from ..streams.places import Places
-from . import mirror
+from . import executor, mirror
 from .figures import svg
 from .gallery import figures
+from .identity import identified
+from .numerics import NUMERICS
+from .records import Damaged, read_sealed, sha256, write_sealed
 from .report import page
 from .site import Site
 from .store import write
 
+MADE = "generated.json"
 DRAWN = 2000  # samples that are judged, and test samples that they are held against
 RECKONED = 500  # test samples whose likelihood is reckoned
 WORDS = {
@@ -55,11 +61,22 @@ class Generation:
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
+    data: str = ""  # fingerprint of what it is fitted to
+    code: str = ""  # digest of the source behind names of one's own
+    numerics: int = NUMERICS
 
     def normal(self) -> "Generation":
         """With every text as it is spelled. Raises NotationError for what cannot be read."""
-        on = spell(_source(self.on), DATASETS)
-        return Generation(spell(generator(self.generator), GENERATORS), on, self.seed, self.threads, self.device)
+        on = spell(self.source(), DATASETS)
+        return replace(self, generator=spell(generator(self.generator), GENERATORS), on=on)
+
+    def source(self) -> Source:
+        """Where its data come from."""
+        return _source(self.on)
+
+    def texts(self) -> tuple[str, ...]:
+        """All that may name code of one's own."""
+        return self.generator, self.on
 
     @cached_property
     def id(self) -> str:
@@ -68,7 +85,8 @@ class Generation:
     @property
     def line(self) -> str:
         """The command that makes it."""
-        given = [(f"--{f.name}", str(v)) for f in fields(self)[1:] if (v := getattr(self, f.name)) != f.default]
+        typed = [f for f in fields(self)[1:] if f.name not in ("data", "code", "numerics")]
+        given = [(f"--{f.name}", str(v)) for f in typed if (v := getattr(self, f.name)) != f.default]
         return shlex.join(["perdure", "generate", self.generator, *(word for pair in given for word in pair)])
 
 
@@ -99,16 +117,17 @@ def generate(
     Raises NotationError, DataError, DataNotFound or ValueError for what cannot be fitted, Diverged where losses
     stop being finite.
     """
-    generation = generation.normal()
-    site = Site(home)
+    site, sets = Site(home), executor.Data(Site(home, data))
+    generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)
-    kept = folder / "generated.json"
-    if again or not kept.exists():
+    if again or not _whole(folder):
         torch.set_num_threads(generation.threads)
-        _make(generation, folder, _source(generation.on).load(Places(data)).to(generation.device), hear)
+        dataset = sets.of(generation)
+        assert dataset is not None
+        _make_beside(generation, folder, dataset.to(generation.device), hear)
         mirror.carry(folder, site)
-    known = json.loads(kept.read_text())
+    known = read_sealed(folder / MADE)
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)
     if tracking_uri is None or (folder / "tracked").exists():
@@ -120,6 +139,30 @@ def generate(
         return Generated(generation, str(folder), known["measures"], told, problem)
     (folder / "tracked").touch()
     return made
+
+
+def _whole(folder: Path) -> bool:
+    """Whether it has been made, and all of it is as it was made; says where it is not."""
+    try:
+        known = read_sealed(folder / MADE)
+        problem = next((n for n, digest in known["files"].items() if sha256(folder / n) != digest), "")
+    except FileNotFoundError as e:
+        problem = Path(e.filename).name if (folder / MADE).exists() else None
+    except Damaged:
+        problem = MADE
+    if problem:
+        warnings.warn(f"{folder / problem} is damaged or gone: it is made anew", Caution, stacklevel=3)
+    return problem == ""
+
+
+def _make_beside(generation: Generation, folder: Path, dataset: Dataset, hear: Callable[[Progress], object]) -> None:
+    """What was made before stays until the new is whole."""
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    _make(generation, new, dataset, hear)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
 
 
 def _make(generation: Generation, folder: Path, dataset: Dataset, hear: Callable[[Progress], object]) -> None:
@@ -153,9 +196,8 @@ def _make(generation: Generation, folder: Path, dataset: Dataset, hear: Callable
         figures={name: _markup(svg(figure)) for name, figure in drawings.items()},
     )
     write(folder / "report.html", report.encode())
-    known = {"generation": asdict(generation), "measures": measures, "told": told}
-    (folder / "tracked").unlink(missing_ok=True)
-    write(folder / "generated.json", json.dumps(known, indent=1).encode())
+    files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    write_sealed(folder / MADE, {"generation": asdict(generation), "measures": measures, "told": told, "files": files})
 
 
 def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: Rng) -> dict[str, float]:

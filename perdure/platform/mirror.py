@@ -20,9 +20,10 @@ from typing import Any
 from uuid import uuid4
 
 from ..streams.dataset import Dataset
-from .events import Event, Failed
+from .events import Event, Failed, Repaired
 from .execute import execute, finished, told
 from .kinds import AnyRun
+from .records import Damaged
 from .run import Run
 from .site import Site
 from .storage import absolute
@@ -31,12 +32,9 @@ from .store import Fenced, write
 PAUSES = (0.2, 1.0, 5.0)  # seconds before storage that failed is asked again
 SETTLED = 1.0  # seconds in which a storage shows to everybody what was written
 CHECKED = 1.0  # seconds between looks for a checkpoint that is not there yet
+ASIDE = "aside.json"  # the manifest of a run that is made anew
 log = logging.getLogger(__name__)
 Wanted = Callable[[str], bool]
-
-
-class Damaged(ValueError):
-    """What came back from storage is not what was sent there."""
 
 
 class Mirror:
@@ -51,6 +49,7 @@ class Mirror:
         self.held: dict[str, list] = {}  # by name: where it lies in storage, its SHA-256
         self._former: dict[str, list] = {}  # what the manifest before said: whoever finds the newest torn needs it
         self._seen: dict[str, tuple] = {}  # by name: the file's time and size when it was carried
+        self.damaged: list[str] = []  # what came back otherwise than it was sent, and was left out
 
     def claim(self) -> int:
         """The number of a new attempt; from now on no older attempt can carry anything that is read."""
@@ -72,8 +71,9 @@ class Mirror:
     def pull(self, wanted: Wanted = lambda name: True) -> bool:
         """Bring what the newest attempt has carried, as far as it is wanted and not here; whether there is anything.
 
-        A checkpoint that is damaged is left out, for there is one before it. Raises Damaged for any other file.
+        A file that is damaged is left out, and named in `damaged`: readers of the folder see that it is gone.
         """
+        self.damaged = []
         for _ in range(3):  # a file may be replaced by a newer one between the manifest and the look at it
             self.held = self._manifest()
             try:
@@ -109,10 +109,24 @@ class Mirror:
                 self._quietly_removed(f"{self.root}/{where}")
         self.held, self._former = held, before
 
-    def forget(self) -> None:
-        """Let whoever comes next find nothing."""
+    def set_aside(self) -> None:
+        """Let the next attempt find nothing; what there is can be brought back."""
+        held = self._manifest()
+        if held:
+            self._put(f"{self.root}/{ASIDE}", json.dumps(held, sort_keys=True).encode())
         self.claim()
         self._say({})
+
+    def bring_back(self) -> None:
+        """Let the next attempt find what was set aside; its files are where its own attempts carried them."""
+        with suppress(FileNotFoundError):
+            held = json.loads(self._tried(lambda: self.fs.cat_file(f"{self.root}/{ASIDE}")))
+            self.claim()
+            self._say(held)
+            self.drop_aside()
+
+    def drop_aside(self) -> None:
+        self._quietly_removed(f"{self.root}/{ASIDE}")
 
     def _say(self, held: dict[str, list]) -> None:
         self.number += 1
@@ -146,10 +160,10 @@ class Mirror:
         if sha256(content).hexdigest() == digest:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, content)
-        elif name.startswith("checkpoint-"):
-            log.warning("%s/%s is damaged; going on from the checkpoint before it", self.root, where)
         else:
-            raise Damaged(f"{self.root}/{where} is damaged; bring it back from a copy, or make the run anew (--again)")
+            path.unlink(missing_ok=True)
+            self.damaged.append(f"{name} is damaged in {self.root}/{where}")
+            log.warning("%s/%s is damaged; going on from what is whole", self.root, where)
 
     def _manifest(self) -> dict[str, list]:
         """Of the newest attempt that has carried anything."""
@@ -230,6 +244,8 @@ def mirrored(run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[
                 return
             if isinstance(run, Run) and run.start:
                 _of_run(run.start, here, site.storage).pull()
+            for problem in mirror.damaged:
+                yield Repaired(run.id, f"{problem}; the run goes on from what is whole")
             attempt = mirror.claim()
             if attempt > 1:  # the same number on this machine
                 here.folder(run).mkdir(parents=True, exist_ok=True)
@@ -273,6 +289,21 @@ def fetch(runs: Sequence[str], site: Site, checkpoints: bool = False) -> None:
         list(pool.map(one, runs))  # raises what went wrong
 
 
+def bring_all(id: str, here: Site, url: str) -> dict[str, list[str]]:
+    """Bring all of the runs whose ids begin so, and commands, with every file; what is damaged in storage, by run."""
+    lost: dict[str, list[str]] = {}
+    site = replace(here, storage=url)
+    for name in (n for n in _listed(site, "runs") if n.startswith(id)):
+        of = _of_run(name, here, url)
+        of.pull()
+        lost[name] = of.damaged
+    for name in () if id else _listed(site, "commands"):
+        of = _counterpart(Path(here.home) / "commands" / name, site)
+        of.pull()
+        lost[f"command {name}"] = of.damaged
+    return lost
+
+
 def fetch_begun(id: str, site: Site) -> None:
     """Bring all of the runs whose ids begin so."""
     if site.storage:
@@ -307,9 +338,19 @@ def heard(event: Event, site: Site) -> None:
         fetch([event.run], site)
 
 
-def forget(run: AnyRun, site: Site) -> None:
+def set_aside(run: AnyRun, site: Site) -> None:
     if site.storage:
-        _of_run(run.id, site, site.storage).forget()
+        _of_run(run.id, site, site.storage).set_aside()
+
+
+def bring_back(run: AnyRun, site: Site) -> None:
+    if site.storage:
+        _of_run(run.id, site, site.storage).bring_back()
+
+
+def drop_aside(run: AnyRun, site: Site) -> None:
+    if site.storage:
+        _of_run(run.id, site, site.storage).drop_aside()
 
 
 def _of_run(id: str, here: Site, url: str) -> Mirror:

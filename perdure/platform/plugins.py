@@ -4,22 +4,58 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
+
+from ..strategies.own_code import DIGEST, file_digest, files
 
 
 def load(paths: Sequence[str]) -> None:
-    """Run each file once in this process. Raises FileNotFoundError."""
+    """Run each file in this process: once, and again where it, or a file beside it that it imports, has changed.
+
+    Raises FileNotFoundError.
+    """
     for path in map(Path, paths):
         if not path.is_file():
             raise FileNotFoundError(f"no plugin at {path}; expected a Python file that registers names")
         name = "perdure_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-        if name in sys.modules:
+        digest, before = file_digest(path), sys.modules.get(name)
+        if before is not None and vars(before)[DIGEST] == digest:
             continue
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec and spec.loader
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
+        if before is not None:
+            _drop_neighbours(path)
+        _run(path, name, digest, before)
+
+
+class _Source(SourceFileLoader):
+    """Reads the source each time: Python takes its compiled copy for current within a second of a change."""
+
+    def path_stats(self, path):
+        raise OSError("no compiled copy is wanted")
+
+
+def _run(path: Path, name: str, digest: str, before: ModuleType | None) -> None:
+    loader = _Source(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    vars(module)[DIGEST] = digest
+    sys.modules[name] = module
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        if before is None:
             del sys.modules[name]
-            raise
+        else:
+            sys.modules[name] = before
+        raise
+
+
+def _drop_neighbours(path: Path) -> None:
+    """Let what a plugin imports from beside it be read again."""
+    own = {str(one) for one in files(path)}
+    for name, module in list(sys.modules.items()):
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if file and str(Path(file).resolve()) in own:
+            del sys.modules[name]

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..strategies.phases import PHASES, STEP, Clock, Span, Total
 from .store import write
+from .verification import whole_files
 
 PROFILE = "profile"  # in a run's folder
 COLOURS = {
@@ -71,7 +72,7 @@ def keep(clock: Clock, folder: Path, title: str, uncaptured: str) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """What `keep` wrote down, and where its chart is; empty where a run was made without."""
     path = folder / PROFILE
-    if not (path / "profile.json").exists():
+    if path / "profile.json" not in whole_files(folder, f"{PROFILE}/profile.json"):
         return {}
     return json.loads((path / "profile.json").read_text()) | {"chart": str(path / "flame.html")}
 

@@ -14,6 +14,7 @@ from ..streams.names import stream_recipe
 from . import profile
 from .journal import Journal, Row, matrix, robustness, under
 from .site import Site
+from .verification import sealed
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,15 @@ class Outcome:
 
     @staticmethod
     def of(run: Any, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
-        journal = Journal(site.folder(run))
-        spent = profile.read(site.folder(run))
-        return Outcome(run, journal.rows(), journal.seconds(), status, problem, spent, tuple(site.pictures(run)))
+        """Raises Damaged for a finished run that is no longer as it was when it was finished."""
+        folder = site.folder(run)
+        journal, spent = Journal(folder), profile.read(folder)
+        if status == "finished":
+            rows, seconds = journal.final().rows, sealed(folder)["seconds"]
+        else:
+            rows = journal.rows()
+            seconds, problem = journal.seconds(len(rows)), "; ".join(filter(None, [problem, *journal.damage()]))
+        return Outcome(run, rows, seconds, status, problem, spent, tuple(site.pictures(run)))
 
 
 @dataclass(frozen=True)

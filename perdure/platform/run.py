@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -19,9 +19,11 @@ from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Source
 from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
+from .numerics import NUMERICS
 
 ATTACKED = ("attacks", "attack_samples")
-NEUTRAL = {"start": "", "after": "", "workers": 1}  # what leaves a run what it was without them
+# what leaves a run what it was without them
+NEUTRAL = {"start": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
 PLAIN = {"accumulate": 1, "precision": "float32", "compiled": False}  # the same of a plan
 
 
@@ -40,6 +42,9 @@ class Run:
     attack_samples: int = 200  # test samples of each experience that are attacked
     start: str = ""  # id of a run whose weights are begun from
     after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
+    data: str = ""  # fingerprint of what it learns from; see `identity`
+    code: str = ""  # digest of the source behind names of one's own
+    numerics: int = NUMERICS
 
     def __post_init__(self):
         object.__setattr__(self, "attacks", tuple(self.attacks))
@@ -84,7 +89,7 @@ class Run:
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", *NEUTRAL, *ATTACKED)}
         if self.attacks:
             flat |= {"attacks": ", ".join(self.attacks), "attack_samples": self.attack_samples}
-        flat |= {k: getattr(self, k) for k, usual in NEUTRAL.items() if getattr(self, k) != usual}
+        flat |= {k: getattr(self, k) for k, usual in NEUTRAL.items() if getattr(self, k) != usual} | content(self)
         plan = {k: v for k, v in asdict(self.plan).items() if k not in PLAIN or v != PLAIN[k]}
         return flat | {k: v for k, v in plan.items() if v is not None}
 
@@ -92,10 +97,20 @@ class Run:
         """Where its data come from."""
         return stream_recipe(self.stream).source()
 
+    def texts(self) -> tuple[str, ...]:
+        """All that may name code of one's own."""
+        return (self.strategy, self.stream, self.model, self.optimizer, *self.attacks)
+
     @staticmethod
     def of(row: dict) -> "Run":
         """The run that `asdict` wrote down."""
-        return Run(**{**row, "plan": Plan(**row["plan"])})
+        return Run(**{"numerics": 1, **row, "plan": Plan(**row["plan"])})
+
+
+def content(run: Any) -> dict[str, str | int]:
+    """What a run is beside its texts, short enough for a table."""
+    parts = {"data": run.data[:12], "code": run.code[:12], "numerics": run.numerics}
+    return {name: part for name, part in parts.items() if part}
 
 
 def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:

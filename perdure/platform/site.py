@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .kinds import AnyRun
 from .storage import absolute, is_url, local_copy
+from .verification import whole_files
 
 PICTURES = "pictures"  # in a run's folder
 
@@ -38,4 +39,4 @@ class Site:
 
     def pictures(self, run: AnyRun) -> list[Path]:
         """What a run has drawn of itself, in order."""
-        return sorted((self.folder(run) / PICTURES).glob("*.png"))
+        return whole_files(self.folder(run), f"{PICTURES}/*.png")

@@ -3,12 +3,11 @@
 from torch import Tensor, nn
 
 from . import mirror
-from .execute import finished
+from .execute import ended
 from .found import found
 from .meta.run import MetaRun
 from .run import Run
 from .site import Site
-from .store import Store
 
 
 def start_from(model: nn.Module, run: Run, site: Site) -> None:
@@ -21,9 +20,7 @@ def start_from(model: nn.Module, run: Run, site: Site) -> None:
         return
     mirror.fetch([run.start], site, checkpoints=True)
     other = found(run.start, site.home)
-    kept = Store(site.folder(other)).load()
-    if not finished(other, site) or kept is None:
-        raise ValueError(f"run {other.id} is not finished; go on with it first: perdure resume {other.id}")
+    kept = ended(other, site)
     weights: dict[str, Tensor] = kept["learned"]["weights"] if isinstance(other, MetaRun) else kept["model"]
     own = model.state_dict()
     last = [name.rpartition(".")[0] for name, _ in model.named_parameters()][-1]

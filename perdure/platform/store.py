@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import IO, Any
 import torch
 
 KEPT = 2  # the newest may be the one that was being written when the machine died
-TORN = re.compile(r"-(\d{4})\.(?:pt|jsonl)\.\d+\.part$")  # an attempt's file that is not whole yet
+TORN = re.compile(r"-(\d{4})(?:\.pt|\.jsonl)?\.\d+\.part$")  # an attempt's file that is not whole yet
 DIGEST = 64  # bytes of a SHA-256 in hexadecimal
 LONG = 1 << 18  # bytes that are worth a thread
 log = logging.getLogger(__name__)
@@ -72,32 +72,32 @@ class Store:
         self.guard(attempt)
         path = self.folder / f"checkpoint-{first:05d}-{then:09d}-{attempt:04d}.pt"
         seal(path, checkpoint, lambda: self.guard(attempt))
-        for old in self._files()[KEPT:]:
+        for old in self.files()[KEPT:]:
             old.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint that is whole, if there is one."""
-        return self.loaded()[0]
+        return next(self.each(), None)
 
-    def loaded(self) -> tuple[dict[str, Any] | None, int]:
-        """The newest checkpoint that is whole, and the attempt that has written it; None and 0 where there is none."""
-        for path in self._files():
+    def each(self) -> Iterator[dict[str, Any]]:
+        """The checkpoints that are whole, the newest first."""
+        for path in self.files():
             checkpoint = opened(path)
             if checkpoint is not None:
-                return checkpoint, int(path.stem[-4:])
-            log.warning("checkpoint %s is corrupt; going on from the one before it", path)
-        return None, 0
+                yield checkpoint
+            else:
+                log.warning("checkpoint %s is corrupt; going on from the one before it", path)
 
     def place(self) -> str:
         """How far the run has come, in an order of texts; empty where nothing is kept."""
-        return max((path.name[:26] for path in self._files()), default="")
+        return max((path.name[:26] for path in self.files()), default="")
 
     def clear(self) -> None:
         """Forget all checkpoints."""
-        for path in self._files():
+        for path in self.files():
             path.unlink(missing_ok=True)
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("checkpoint-*.pt"), reverse=True)
 
@@ -116,14 +116,20 @@ def opened(path: Path) -> dict[str, Any] | None:
     return torch.load(io.BytesIO(content), weights_only=True)
 
 
-def write(path: Path, content: bytes | memoryview) -> None:
-    """A file that is there whole or not at all, even where the machine dies."""
-    whole(path, lambda file: file.write(content))
+def write(path: Path, content: bytes | memoryview, mark: str = "") -> None:
+    """A file that is there whole or not at all, even where the machine dies. mark: as of `whole`."""
+    whole(path, lambda file: file.write(content), mark=mark)
 
 
-def whole(path: Path, fill: Callable[[IO[bytes]], object], allowed: Callable[[], object] = lambda: None) -> None:
-    """What `fill` writes, as a file that is there whole or not at all. allowed: asked last, raises where it is not."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def whole(
+    path: Path, fill: Callable[[IO[bytes]], object], allowed: Callable[[], object] = lambda: None, mark: str = ""
+) -> None:
+    """What `fill` writes, as a file that is there whole or not at all. allowed: asked last, raises where it is not.
+
+    mark: of an attempt, as -0001, in the name under which the file is written, where the file's own has none: so a
+    newer attempt knows what this one was killed over.
+    """
+    part = path.with_name(f".{path.name}{mark}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             fill(file)

@@ -21,7 +21,8 @@ from ..strategies.together import Alone, alike, gain, learn_together, refuse_tog
 from ..streams.dataset import Dataset
 from .continual import Continual
 from .events import Event, Failed, Grouped, Kept
-from .execute import execute, finished
+from .execute import execute, finished, resumable
+from .journal import Journal
 from .kinds import AnyRun
 from .run import Run, build
 from .site import Site
@@ -96,7 +97,8 @@ def execute_together(
     """The events of runs that are made at once; those that are not at the same place go on in groups."""
     places = defaultdict(list)
     for run in runs:
-        known = None if finished(run, site) or site.storage else Store(site.folder(run)).load()
+        folder = site.folder(run)
+        known = None if finished(run, site) or site.storage else resumable(Store(folder), Journal(folder))[0]
         places[known and (known["experience"], known.get("step"), "optimizer" in known)].append((run, known))
     for group in places.values():
         if len(group) == 1 or dataset is None or finished(group[0][0], site):
@@ -191,9 +193,6 @@ class _Part:
     def __init__(self, shared: _Shared, n: int):
         self._shared, self._n, self._work = shared, n, shared.works[n]
         self.length = self._work.length
-
-    def reached(self, checkpoint):
-        return self._work.reached(checkpoint)
 
     def steps(self, checkpoint, due):
         self._shared.dues.append(due)

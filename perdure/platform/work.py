@@ -21,10 +21,6 @@ class Step:
 class Work(Protocol):
     length: int  # in milestones
 
-    def reached(self, checkpoint: dict[str, Any] | None) -> int:
-        """How many milestones a checkpoint vouches for."""
-        ...
-
     def steps(self, checkpoint: dict[str, Any] | None, due: Callable[[], bool]) -> Iterator[Step]:
         """From a checkpoint on to the end. due: says, step by step, where a checkpoint is wanted before a milestone."""
         ...

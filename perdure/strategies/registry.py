@@ -21,6 +21,7 @@ from .meta.base import MetaLearner
 from .meta.losses import Loss
 from .meta.names import LOSSES, META_LEARNERS
 from .names import MODELS, OPTIMIZERS, STRATEGIES, Model
+from .own_code import DIGESTS, digest
 
 # what a class is, and where its name goes; a class goes to the first that it is of
 KINDS: Sequence[tuple[str, Any, dict[str, type]]] = (
@@ -46,6 +47,7 @@ def register(name: str, own: Any) -> Any:
     Recipe of streams, EpisodeRecipe, Source of data or LiveSource; one with `build(shape, classes)` is a model, one
     that is called on parameters an optimizer. Or a function: of a sample's shape and the number of classes it makes a
     model, without arguments it is a generator of what a live stream meets.
+    Its source is part of what a run is that names it: with other code behind the name it is another run.
     Raises ValueError for anything else, and where the name is another's.
     """
     if not name.isidentifier():
@@ -59,6 +61,7 @@ def register(name: str, own: Any) -> Any:
     if holder is not None and (name not in names or holder.__qualname__ != cls.__qualname__):
         raise ValueError(f"the name {name!r} belongs to {holder.__qualname__} already; choose another")
     names[name] = cls
+    DIGESTS[name] = digest(own)
     return own
 
 

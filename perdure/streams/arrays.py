@@ -54,6 +54,10 @@ class Arrays(Source):
         second, _ = experiences_of(found["experience_test"], len(test.y), order)
         return holder.dataset(*parts, train.classes, (first, second))
 
+    def paths(self, places):
+        path = places.locate(self.file)
+        return [path, *sorted(path.glob("*.npy"))] if path.is_dir() else [path]
+
     def _divided(self, whole: Labelled, holder: Holder) -> Dataset:
         x, y, classes = whole.x, whole.y, whole.classes
         rows = dealt(y, whole.experience, len(classes), self.test_share, self.seed, whole.naming)

@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,13 @@ class Source(ABC):
     @abstractmethod
     def load(self, places: Places) -> "Dataset":
         """Read the data. Raises DataNotFound or DataError."""
+
+    def paths(self, places: Places) -> Sequence[Path]:
+        """All files that the content depends on, the first of them as a user names it.
+
+        Empty where that is not known, and where the data come with the code. Raises DataNotFound.
+        """
+        return ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,11 @@ class Images(Source):
         if self.size is not None and self.size < 1:
             raise ValueError(f"size must be at least 1 pixel, got {self.size}")
 
+    def paths(self, places):
+        root = places.locate(self.folder)
+        listed = [places.locate(self.experience)] if self.experience else []
+        return [root, *listed, *sorted(Path(at, file) for at, _, files in os.walk(root) for file in files)]
+
     def load(self, places) -> Dataset:
         root = places.locate(self.folder)
         parts = [root / "train", root / "test"]

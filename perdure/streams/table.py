@@ -26,6 +26,9 @@ class Table(Source):
     test_share: float = 0.2
     seed: int = 0  # of the choice of test samples
 
+    def paths(self, places):
+        return [places.locate(self.file)]
+
     def load(self, places) -> Dataset:
         path = places.locate(self.file)
         frame = _read(path)

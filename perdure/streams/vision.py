@@ -57,10 +57,11 @@ class Vision(Source):
         (x, y, classes), (x_test, y_test, _) = self.part(first), self.part(second)
         return Dataset(Part(x.contiguous(), y), Part(x_test.contiguous(), y_test), tuple(map(str, classes)))
 
+    def paths(self, places: Places) -> Sequence[Path]:
+        return list((self._found(places)[0] or {}).values())
+
     def load(self, places: Places) -> Dataset:
-        stem = self.home.split("/")[0]
-        folders = (self.home, stem, self.name, self.name.replace("_", "-"), f"{self.name}/{self.home}", ".")
-        found, seen = places.find(tuple(dict.fromkeys(folders)), self.files(), self.twins)
+        found, seen = self._found(places)
         found = found or self._downloaded(places, seen)
         try:
             with _staged(found, self.home) as root:
@@ -73,6 +74,11 @@ class Vision(Source):
             folder = next(iter(found.values())).parent
             why = f"{type(e).__name__}: {e}".strip(": ")
             raise DataError(f"the files of {self.name} in {folder} are damaged ({why}); fetch them anew") from e
+
+    def _found(self, places: Places) -> tuple[dict[str, Path] | None, list[str]]:
+        stem = self.home.split("/")[0]
+        folders = (self.home, stem, self.name, self.name.replace("_", "-"), f"{self.name}/{self.home}", ".")
+        return places.find(tuple(dict.fromkeys(folders)), self.files(), self.twins)
 
     def _downloaded(self, places: Places, seen: list[str]) -> dict[str, Path]:
         """The files, after a download into the per-user cache: all of them, or none."""

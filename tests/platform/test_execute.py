@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from perdure.platform.events import Failed, Finished, Reached, Started
-from perdure.platform.execute import begin, execute, forget
+from perdure.platform.execute import begin, execute
 from perdure.platform.executor import Data, InProcess
+from perdure.platform.identity import identified
 from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.site import Site
@@ -77,9 +78,9 @@ def test_data_that_changed_are_refused(tmp_path):
     np.savez(tmp_path / "own.npz", x=x + 1, y=y)
     end = made(run, site)[-1]
     assert isinstance(end, Failed) and end.kind == "user"
-    assert "have changed since this run began" in end.message and "--again" in end.message
-    forget(run, site)
-    assert made(run, site)[-1] == Finished(run.id, False)
+    assert "have changed since this run began" in end.message and "type its line again" in end.message
+    another = identified(run, Data(site))
+    assert another.id != run.id and made(another, site)[-1] == Finished(another.id, False)
 
 
 def test_what_diverges_says_where_and_keeps_its_checkpoints(tmp_path):

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 import perdure
-from perdure.platform.events import Failed, Finished, Reached, Started
+from perdure.platform.events import Failed, Finished, Reached, Repaired, Started
 from perdure.platform.execute import execute, finished
 from perdure.platform.executor import Data
 from perdure.platform.mirror import Damaged, Mirror, fetch
@@ -157,13 +157,12 @@ def test_what_comes_back_is_checked(url, whole, harmed, caplog):
     for path in paths if harmed == "journal" else paths[-1:]:
         content = fs.cat_file(path)
         fs.pipe_file(path, content[:50] + bytes([content[50] ^ 1]) + content[51:])
-    end = made(RUN, site)[-1]
-    if harmed == "checkpoint":
-        assert end == Finished(RUN.id, False) and "is damaged; going on from the checkpoint before it" in caplog.text
-        fetch([RUN.id], site, checkpoints=True)
-        assert same(results(site, RUN), results(whole, RUN))
-    else:
-        assert isinstance(end, Failed) and "is damaged; bring it back from a copy" in end.message
+    events = made(RUN, site)
+    assert events[-1] == Finished(RUN.id, False) and "is damaged; going on from what is whole" in caplog.text
+    told = [e.problem for e in events if isinstance(e, Repaired)]
+    assert f"{harmed}-" in told[0] and f"is damaged in {url.partition('://')[2]}" in told[0]
+    fetch([RUN.id], site, checkpoints=True)
+    assert same(results(site, RUN), results(whole, RUN))
 
 
 def test_a_torn_manifest_is_the_one_before_it(url, tmp_path):
@@ -268,9 +267,13 @@ def test_local_copies_forget_what_was_made_anew_elsewhere(url, tmp_path, monkeyp
     made(RUN, site)
     fetch([RUN.id], site)
     assert finished(RUN, site)
-    Mirror(tmp_path / "other", f"{url}/runs/{RUN.id}").forget()
+    other = Mirror(tmp_path / "other", f"{url}/runs/{RUN.id}")
+    other.set_aside()
     fetch([RUN.id], site)
     assert not finished(RUN, site)
+    other.bring_back()
+    fetch([RUN.id], site)
+    assert finished(RUN, site)
 
 
 def test_an_address_with_a_password_is_refused(url):

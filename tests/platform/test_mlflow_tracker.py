@@ -109,12 +109,12 @@ def test_decision_surfaces_are_artifacts_of_the_run(tmp_path):
 
 
 def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
-    from perdure.platform.execute import forget
+    from perdure.platform.set_aside import set_aside
 
     site, uri = sqlite
     command = Command.grid(["naive"], [5], plan=Plan(1, 64))
     made(site, uri, command)
-    forget(command.runs[0], site)
+    set_aside([command.runs[0]], site)
     time.sleep(0.002)
     made(site, uri, command)
     client = mlflow_tracker.client(uri)

@@ -13,7 +13,7 @@ import pytest
 
 import perdure
 from perdure.platform.command import Command
-from perdure.platform.execute import execute, finished, forget
+from perdure.platform.execute import execute, finished
 from perdure.platform.found import found
 from perdure.platform.journal import Journal
 from perdure.platform.mlflow_tracker import client
@@ -22,6 +22,7 @@ from perdure.platform.search import api, tune
 from perdure.platform.search.results import Searched, Tried, html
 from perdure.platform.search.search import Search, continual
 from perdure.platform.search.trial import Trial
+from perdure.platform.set_aside import set_aside
 from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.platform.tracker import Untracked
@@ -195,7 +196,7 @@ def test_who_takes_over_has_the_weights_of_another_and_rates_of_its_own(tmp_path
     assert not same(kept, end)
     # somebody forgets it and begins anew from its text: there is no beginning
     heirs = search.runs(other, (f"{donor.runs[0].id}@2",))[0]
-    forget(heirs, site)
+    set_aside([heirs], site)
     (failed,) = execute(heirs, site, DIGITS)
     assert "its own beginning is gone" in failed.message
 

@@ -1,7 +1,10 @@
+from math import isnan
+
 import pytest
 import torch
 
 from perdure.platform.journal import Journal
+from perdure.platform.records import Damaged, read_sealed, write_sealed
 from perdure.platform.store import Fenced, Store
 from perdure.testing.equality import same
 
@@ -135,23 +138,26 @@ def test_places_are_in_the_order_in_which_they_are_come_to(store):
 ROWS = [{"experience": n} for n in range(3)]
 
 
-def written(folder, attempt: int, kept: int = 0, length: int = 0) -> Journal:
+def written(folder, attempt: int, rows: int = 0) -> Journal:
     journal = Journal(folder, attempt)
-    journal.begin(kept, length)
-    for row in ROWS[length:]:
+    journal.begin(ROWS[:rows])
+    for row in ROWS[rows:]:
         journal.add(row)
     return journal
 
 
 def test_a_torn_line_is_left_out_and_mended(tmp_path):
-    written(tmp_path, 1)
+    head = written(tmp_path, 1).head
     own = tmp_path / "journal-0001.jsonl"
     whole = own.read_bytes()
     own.write_bytes(whole + b'{"experience": 3, "acc')
-    assert Journal(tmp_path).rows() == ROWS
+    assert Journal(tmp_path).rows() == ROWS and not Journal(tmp_path).damage()
     journal = Journal(tmp_path, 2)
-    assert journal.begin(1, 2) == journal.rows() == ROWS[:2]
+    assert journal.prefix(3, head) == ROWS
+    journal.begin(ROWS[:2])
+    assert journal.rows() == ROWS[:2]
     journal.add(ROWS[2])
+    assert journal.head == head
     journal.end()
     journal.clear()
     assert journal.path.read_bytes() == whole and journal.rows() == ROWS
@@ -161,9 +167,9 @@ def test_a_torn_line_is_left_out_and_mended(tmp_path):
 def test_an_attempt_that_wakes_up_writes_into_no_journal_but_its_own(tmp_path):
     """Before its first row, in its midst, and after the other's end."""
     waking, winner = Journal(tmp_path, 1), Journal(tmp_path, 2)
-    winner.begin(0, 0)
+    winner.begin([])
     winner.add(ROWS[0])
-    waking.begin(0, 0)
+    waking.begin([])
     assert winner.rows() == ROWS[:1]
     waking.add({"experience": "another"})
     winner.add(ROWS[1])
@@ -176,7 +182,7 @@ def test_an_attempt_that_wakes_up_writes_into_no_journal_but_its_own(tmp_path):
 
 
 def test_an_attempt_that_ends_late_removes_no_newer_journal(tmp_path):
-    late, newer = written(tmp_path, 1), written(tmp_path, 2, kept=1, length=2)
+    late, newer = written(tmp_path, 1), written(tmp_path, 2, rows=2)
     late.end()
     late.clear()
     newer.end()
@@ -184,7 +190,7 @@ def test_an_attempt_that_ends_late_removes_no_newer_journal(tmp_path):
 
 
 def test_an_attempt_that_ends_after_a_newer_one_has_leaves_its_journal(tmp_path):
-    late, newer = written(tmp_path, 1), written(tmp_path, 2, kept=1, length=2)
+    late, newer = written(tmp_path, 1), written(tmp_path, 2, rows=2)
     newer.end()
     newer.clear()  # late's own file with it
     late.end()
@@ -194,10 +200,80 @@ def test_an_attempt_that_ends_after_a_newer_one_has_leaves_its_journal(tmp_path)
         late.end()
 
 
-def test_rows_that_a_checkpoint_vouches_for_and_the_journal_lacks_are_missed(tmp_path):
-    written(tmp_path, 1)
-    with pytest.raises(ValueError, match=r"expected 4 rows in the journal of .*, got 3: somebody has"):
-        Journal(tmp_path, 2).begin(1, 4)
+@pytest.mark.parametrize("harm", ["changed", "removed", "moved", "repeated", "cut"])
+def test_a_row_that_is_not_where_it_was_written_is_noticed(tmp_path, harm):
+    head = written(tmp_path, 1).head
+    own = tmp_path / "journal-0001.jsonl"
+    one, two, three = own.read_bytes().splitlines(keepends=True)
+    harmed = {
+        "changed": [one, two.replace(b'"experience": 1', b'"experience": 7'), three],
+        "removed": [one, three],
+        "moved": [one, three, two],
+        "repeated": [one, one, two, three],
+        "cut": [one, two[:-9] + b"\n", three],
+    }
+    own.write_bytes(b"".join(harmed[harm]))
+    journal = Journal(tmp_path, 2)
+    assert journal.rows() == ROWS[:1]
+    assert journal.damage() == ["row 2 of journal-0001.jsonl is damaged (rows 1 to 1 are whole)"]
+    assert journal.prefix(3, head) is None
+
+
+def test_the_journal_of_another_run_is_none(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    written(tmp_path / "a", 1).end()
+    (tmp_path / "a" / "journal.jsonl").rename(tmp_path / "b" / "journal.jsonl")
+    assert Journal(tmp_path / "b").rows() == []
+    assert Journal(tmp_path / "b").damage() == ["row 1 of journal.jsonl is damaged (no row before it is there)"]
+
+
+def test_every_byte_of_a_journal_is_vouched_for(tmp_path):
+    """Whatever byte is flipped, the rows before it are the ones that were written, and nothing else comes out."""
+    written(tmp_path, 1).end()
+    path = tmp_path / "journal.jsonl"
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in (1, 32, 128):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            rows = Journal(tmp_path).rows()
+            assert rows == ROWS[: len(rows)] and len(rows) <= whole[:at].count(b"\n")
+            with pytest.raises(Damaged):
+                Journal(tmp_path).final()
+
+
+def test_a_sealed_file_shows_any_change(tmp_path):
+    path = tmp_path / "run.json"
+    write_sealed(path, {"id": "5f2c", "run": {"seed": 0, "plan": {"epochs": 1e-05}}, "name": "é"})
+    whole = path.read_bytes()
+    assert read_sealed(path) == {"id": "5f2c", "run": {"seed": 0, "plan": {"epochs": 1e-05}}, "name": "é"}
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(Damaged, match=r"run\.json is damaged"):
+            read_sealed(path)
+    for cut, why in ((b"", "is empty"), (whole[:-1], "is damaged"), (b"null", "is damaged"), (b"[" * 9999, "damaged")):
+        path.write_bytes(cut)
+        with pytest.raises(Damaged, match=why):
+            read_sealed(path)
+
+
+def test_notes_of_attempts_at_work_at_once_are_told_apart_and_checked(tmp_path):
+    one, two = Journal(tmp_path, 1), Journal(tmp_path, 2)
+    for n in range(3):
+        one.note(event="milestone", experience=n, seconds=1.0)
+        two.note(event="milestone", experience=n, seconds=2.0)
+    assert one.seconds() == 6.0 and one.damage() == []
+    path = tmp_path / "attempts.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"seconds": 2.0', b'"seconds": 9.0', 1))
+    assert one.damage() == ["row 2 of attempts.jsonl is damaged"]
+    assert len(one.notes()) == 5
+
+
+def test_seconds_of_an_experience_without_a_note_are_not_known(tmp_path):
+    journal = Journal(tmp_path, 1)
+    journal.note(event="milestone", experience=1, seconds=1.0)
+    assert journal.seconds() == 1.0
+    assert isnan(journal.seconds(2))
 
 
 def test_seconds_count_an_experience_once(tmp_path):

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.platform.execute import execute, forget
+from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.report import html
 from perdure.platform.results import Comparison, Outcome
 from perdure.platform.run import Run
+from perdure.platform.set_aside import set_aside
 from perdure.platform.site import Site
 from perdure.platform.surface import SIDE, regions
 from perdure.strategies.base import Naive
@@ -54,7 +55,7 @@ def test_a_run_draws_one_after_every_task(text, tmp_path):
     assert [p.name for p in drawn] == ["surface_01.png", "surface_02.png", "surface_03.png"]
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in drawn)
     assert html(Comparison([Outcome.of(run, site)])).count('<img src="data:image/png;base64,') == 3
-    forget(run, site)
+    set_aside([run], site)
     assert site.pictures(run) == []
 
 

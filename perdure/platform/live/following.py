@@ -7,6 +7,8 @@ from typing import Any
 from ...strategies import names
 from ...strategies.base import OwnLoop, Strategy, stages
 from ...strategies.loop import Plan
+from ...strategies.own_code import combined
+from ..numerics import NUMERICS
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Following:
     hold_out: float = 0.2  # share of every class of every arrival that is kept to be judged by
     threads: int = 1  # another number rounds otherwise, so it is part of what it is
     device: str = "cpu"
+    code: str = ""  # digest of the source behind names of one's own
+    numerics: int = NUMERICS
 
     def __post_init__(self):
         object.__setattr__(self, "named", tuple(self.named))
@@ -47,7 +51,8 @@ class Following:
                     "stream that goes on only the last arrival is kept to learn from: use rehearsal(500)"
                 )
         spelled = {"strategy": names.spelled(strategy), "model": names.spelled(names.model(self.model))}
-        return replace(self, **spelled, optimizer=names.spelled(names.optimizer(self.optimizer)))
+        spelled["optimizer"] = names.spelled(names.optimizer(self.optimizer))
+        return replace(self, **spelled, code=combined(*spelled.values()))
 
     def row(self) -> dict[str, Any]:
         """Everything in one level."""
@@ -64,7 +69,7 @@ class Following:
     @staticmethod
     def of(row: Mapping[str, Any]) -> "Following":
         """What `asdict` wrote down."""
-        return Following(**{**row, "plan": Plan(**row["plan"])})
+        return Following(**{"numerics": 1, **row, "plan": Plan(**row["plan"])})
 
 
 def room(classes: int | str | tuple[str, ...] | list[str]) -> tuple[int, tuple[str, ...]]:

@@ -21,14 +21,16 @@ from ...strategies.loop import Bookmark, Milestone, learn
 from ...streams.dataset import DataError
 from ...streams.experience import Experience, Stream
 from ...streams.live import Arrival, SetAside
-from ..execute import Due
+from ..execute import Due, resumable
 from ..journal import Journal, row
+from ..records import Damaged
 from ..run import fresh
 from ..site import Site
 from ..store import Store
 from ..worker import warm
 from . import kept
 from .following import Following
+from .kept import REMEDY, STREAM
 
 
 class Keeper:
@@ -47,13 +49,16 @@ class Keeper:
         self.kept = kept.Kept(Path(site.home))
         self.learned, self.within = Store(self.kept.path / "learned"), Store(self.kept.path / "within")
         self._attempts = self.learned.claim(), self.within.claim()
-        self._checkpoint, of = self.learned.loaded()
-        self._journal = Journal(self.kept.path, self._attempts[0])
-        self.rows = self._journal.begin(of, self._checkpoint["experience"] if self._checkpoint else 0)
+        self._journal = Journal(self.kept.path, self._attempts[0], STREAM)
+        self._checkpoint, self.rows = resumable(self.learned, self._journal)
+        if self._checkpoint is None and self.learned.files():
+            why = "; ".join(self._journal.damage()) or "no checkpoint is whole"
+            raise Damaged(f"{self.kept.path}: {why}, and what was learned from is gone; {REMEDY}")
+        self._journal.begin(self.rows)
         self._experiences: list[Experience] = []  # what was held out of the arrivals so far
         self._strategy = names.strategy(following.strategy)
         where = f"{socket.gethostname()}:{os.getpid()}"
-        self._journal.note(attempt=self._attempts[0], event="start", time=time.time(), where=where)
+        self._journal.note(event="start", time=time.time(), where=where)
 
     def seen(self) -> set[str]:
         """Ids of all that was taken or set aside."""
@@ -127,8 +132,9 @@ class Keeper:
             self._export(stone.checkpoint, taken, stream)
         self._journal.add(told)
         seconds, at = stone.seconds, time.time()
-        self._journal.note(attempt=self._attempts[0], event="milestone", time=at, experience=number, seconds=seconds)
-        self.learned.save(stone.checkpoint, self._attempts[0])
+        self._journal.note(event="milestone", time=at, experience=number, seconds=seconds)
+        vouched = {"rows": number + 1, "journal": self._journal.head}
+        self.learned.save(stone.checkpoint | vouched, self._attempts[0])
         self._checkpoint = stone.checkpoint
         self.rows.append(told)
         self.within.clear()

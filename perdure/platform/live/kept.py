@@ -1,6 +1,5 @@
 """The folder of a stream that goes on: arrivals as they were taken, what was held out of them, what was set aside."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,10 +14,13 @@ from ...strategies.rng import Rng
 from ...streams.dataset import DataError, stratified
 from ...streams.experience import Experience, Split
 from ...streams.live import Arrival, SetAside
-from ..journal import Journal, Row, append, lines
+from ..journal import Journal
+from ..records import Damaged, Row, append, chain, line, lines, read_sealed, write_sealed
 from ..store import opened, seal, write
 from .following import Following
 
+STREAM = "stream"  # what the chains of rows begin with, wherever the folder is moved to
+REMEDY = "bring it back from a copy, or begin anew with another --state"
 Names = dict[str, int]  # the output of the model that every class met so far has
 
 
@@ -30,7 +32,7 @@ class Kept:
 
     @property
     def journal(self) -> Journal:
-        return Journal(self.path)
+        return Journal(self.path, start=STREAM)
 
     @property
     def models(self) -> Path:
@@ -38,16 +40,26 @@ class Kept:
         return self.path / "models"
 
     def asides(self) -> list[Row]:
-        return lines(self.path / "aside.jsonl")
+        """What was set aside, in order. Raises Damaged."""
+        known = chain(self._asides, STREAM)
+        if known is not None and known.problem:
+            raise Damaged(f"{self.path}: {known.problem}; {REMEDY}")
+        return known.rows if known else []
 
     def set_aside(self, item: SetAside) -> None:
-        append(self.path / "aside.jsonl", asdict(item))
+        known = chain(self._asides, STREAM)
+        if known is not None and known.torn:  # by a crash
+            write(self._asides, b"".join(one + b"\n" for one in lines(self._asides)))
+        append(self._asides, line(asdict(item), known.heads[-1] if known and known.heads else STREAM)[0])
 
     def begin(self, following: Following) -> dict[str, Any]:
         """What is written down of the stream. Raises ValueError where the folder is of another one."""
         path = self.path / "follow.json"
         if path.exists():
-            known = json.loads(path.read_text())
+            try:
+                known = read_sealed(path)
+            except Damaged as e:
+                raise Damaged(f"{self.path}: {e}; {REMEDY}") from None
             differs = following.differs(Following.of(known["following"]))
             if not differs:
                 return known
@@ -60,7 +72,7 @@ class Kept:
                 taken.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
         known = {"following": asdict(following), "created": int(time.time() * 1000)}
-        write(path, json.dumps(known, indent=1).encode())
+        write_sealed(path, known)
         return known
 
     def taken(self, number: int) -> dict[str, Any] | None:
@@ -70,7 +82,7 @@ class Kept:
             return None
         known = opened(path)
         if known is None:
-            raise ValueError(f"{path} is corrupt; bring it back from a copy, or begin anew with another --state")
+            raise ValueError(f"{path} is corrupt; {REMEDY}")
         return known
 
     def take(self, number: int, taken: dict[str, Any]) -> None:
@@ -85,6 +97,10 @@ class Kept:
         taken = self.taken(number)
         if taken is not None and "x" in taken:
             self.take(number, {k: v for k, v in taken.items() if k not in ("x", "y")})
+
+    @property
+    def _asides(self) -> Path:
+        return self.path / "aside.jsonl"
 
     def _arrival(self, number: int) -> Path:
         return self.path / "arrivals" / f"{number:05d}.pt"

@@ -13,10 +13,10 @@ from ...notation import is_number
 from ...strategies.meta.names import meta_learner
 from ...strategies.rng import Rng
 from ...streams.dataset import DataError
-from ..execute import finished
+from ..execute import ended
 from ..found import found
+from ..identity import expect_same
 from ..site import Site
-from ..store import Store
 from .run import MetaRun, judged_model
 
 
@@ -63,9 +63,8 @@ def adapt(id: str, data: str, steps: int | None = None, home: str = "perdure-run
     run, site = found(id, home), Site(home)
     if not isinstance(run, MetaRun):
         raise ValueError(f"run {run.id} learned a stream; adapt goes on from a run of perdure meta")
-    kept = Store(site.folder(run)).load()
-    if not finished(run, site) or kept is None:
-        raise ValueError(f"run {run.id} is not finished; go on with it first: perdure resume {run.id}")
+    kept = ended(run, site)
+    expect_same(run, site)
     about = kept["tasks"]
     shape, outputs, classes = tuple(about["shape"]), about["outputs"], about["classes"]
     _, loss = judged_model(run, shape, outputs, classes)

@@ -18,8 +18,10 @@ from ...strategies.rng import Rng
 from ...streams.dataset import Dataset, Source
 from ...streams.episodes import Tasks
 from ...streams.names import DATASETS, EPISODES, episode_recipe
+from ..numerics import NUMERICS
+from ..run import content
 
-SELDOM = ("loss", "after")  # fields that count where they say something
+SELDOM = ("loss", "after", "data", "code")  # fields that count where they say something
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class MetaRun:
     device: str = "cpu"
     loss: str = ""  # cross-entropy of classes and the squared error of values by default
     after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
+    data: str = ""  # fingerprint of what it learns from; see `identity`
+    code: str = ""  # digest of the source behind names of one's own
+    numerics: int = NUMERICS
 
     def __post_init__(self):
         object.__setattr__(self, "adapted", tuple(sorted(set(self.adapted))))
@@ -54,6 +59,8 @@ class MetaRun:
     def id(self) -> str:
         """12 hexadecimal digits; the same for two texts that mean the same."""
         parts = {k: v for k, v in asdict(self.normal()).items() if v or k not in SELDOM}
+        if self.numerics == 1:  # as if there had never been another
+            del parts["numerics"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def normal(self) -> "MetaRun":
@@ -70,17 +77,21 @@ class MetaRun:
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("plan", "adapted", *SELDOM)}
-        flat |= {k: v for k in SELDOM if (v := getattr(self, k))}
+        flat |= {k: v for k in SELDOM if (v := getattr(self, k))} | content(self)
         return flat | {"adapted": ", ".join(map(str, self.adapted))} | asdict(self.plan)
 
     def source(self) -> Source | None:
         """Where its data come from; None where tasks are made up."""
         return episode_recipe(self.episodes).source()
 
+    def texts(self) -> tuple[str, ...]:
+        """All that may name code of one's own."""
+        return (self.learner, self.episodes, self.model, self.optimizer, self.loss)
+
     @staticmethod
     def of(row: dict) -> "MetaRun":
         """The run that `asdict` wrote down."""
-        return MetaRun(**{**row, "plan": MetaPlan(**row["plan"])})
+        return MetaRun(**{"numerics": 1, **row, "plan": MetaPlan(**row["plan"])})
 
 
 def meta_build(run: MetaRun, dataset: Dataset | None) -> tuple[Tasks, nn.Module, TaskLoss, MetaLearner]:

@@ -34,11 +34,9 @@ class Meta:
         self.tasks, self.model, self.loss, self.learner = meta_build(run, dataset)
         self.length = -(-run.plan.iterations // run.plan.every)
 
-    def reached(self, checkpoint):
-        if checkpoint is None:
-            return 0
-        done = checkpoint["iteration"]
-        return self.length if done == self.run.plan.iterations else done // self.run.plan.every
+    def _reached(self, iteration: int) -> int:
+        """How many milestones there are up to an iteration."""
+        return self.length if iteration == self.run.plan.iterations else iteration // self.run.plan.every
 
     def steps(self, checkpoint, due):
         run, rng, start = self.run, Rng(self.run.seed), time.perf_counter()
@@ -48,7 +46,7 @@ class Meta:
             for stone in meta_learn(
                 self.tasks, self.model, self.loss, self.learner, optimizer, run.plan, rng, checkpoint, due, share
             ):
-                place = (self.reached(stone.checkpoint), stone.iteration)
+                place = (self._reached(stone.iteration), stone.iteration)
                 checkpoint = stone.checkpoint | {"tasks": tasks}
                 if isinstance(stone, MetaBookmark):
                     yield Step(place, checkpoint)

@@ -17,11 +17,13 @@ from ..api import How, make, tracker_of, unheard
 from ..command import Command, held, read
 from ..conduct import Watch, nobody
 from ..events import Failed, Finished, Reached
-from ..execute import forget
 from ..executor import Data
+from ..identity import with_content
 from ..kinds import AnyRun, kind
 from ..meta.run import MetaRun
+from ..records import Damaged, read_sealed, write_sealed
 from ..run import Run
+from ..set_aside import set_aside, settled
 from ..site import Site
 from ..store import write
 from ..tracker import Tracker
@@ -102,6 +104,7 @@ def tune(
         run = Run(method, on, model or "mlp(64, 64)", optimizer, seed, plan, threads=threads, device=device)
         run, aims = continual(run, share, first), "accuracy"
         on = spell(stream_recipe(on), STREAMS | DATASETS)
+    run = with_content(run, Data(Site(where.home, where.data)))
     texts = [objective] if isinstance(objective, str) else list(objective)
     search = Search(
         run, on, tuple(texts or [aims]), trials, by, scheduler, grace, interval, seeds_per_trial,
@@ -123,15 +126,18 @@ def conduct_search(
     command = Command((), line(search, how), kept, asdict(search))
     folder = command.folder(how.home)
     with held(folder):
+        before = read(folder).runs if (folder / "command.json").exists() else ()
         if again:
-            _forget(command, folder, site)
+            set_aside(before, site)
+            (folder / STOPS).unlink(missing_ok=True)
         tracker = tracker_of(how, site)
         command.keep(how.home)
         tracker.begin(command)
         log = Log(search, command, site, length, tracker, hear)
         made, stopped = Searched(search, []), False
         try:
-            made = _sought(log, how, site, data, again, watch)
+            with settled(before, site):
+                made = _sought(log, how, site, data, again, watch)
         except KeyboardInterrupt:
             stopped = True
         stopped = stopped or any(final.stopped for final in made.finals)
@@ -163,7 +169,7 @@ class Log:
         self.search, self.command, self.length, self.hear = search, command, length, hear
         self.home, self.tracker = site.home, tracker
         self.path = command.folder(site.home) / STOPS
-        self.stops: dict[str, int] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.stops: dict[str, int] = _stops(self.path)
         self._told: dict[int, Tried] = {}
 
     def __call__(self, number: int, told: dict[str, Any]) -> None:
@@ -177,7 +183,7 @@ class Log:
         if "ended" in told:
             if status == "stopped":
                 self.stops[told["point"]] = count
-                write(self.path, json.dumps(self.stops).encode())
+                write_sealed(self.path, self.stops)
             self.hear(trial)
 
     def tried(self) -> list[Tried]:
@@ -195,6 +201,16 @@ class Log:
                 self.tracker.hear(Reached(id, {}, None))
             else:
                 self.tracker.hear(Failed(id, "error", trial.problem) if trial.problem else Finished(id, False))
+
+
+def _stops(path: Path) -> dict[str, int]:
+    """After how many milestones trials were stopped before. Raises Damaged."""
+    try:
+        return read_sealed(path)
+    except FileNotFoundError:
+        return {}
+    except Damaged as e:
+        raise Damaged(f"{path.parent}: {e}; it says where trials were stopped: search anew with --again") from None
 
 
 def line(search: Search, how: How) -> str:
@@ -237,14 +253,6 @@ def _finals(made: Searched, how: How, command: Command, again: bool, watch: Watc
         typed = kind(runs[0]).line(final.methods, runs[0], seeds, asdict(how))
         comparisons.append(make(replace(final, line=typed), how, again, watched))
     return comparisons
-
-
-def _forget(command: Command, folder: Path, site: Site) -> None:
-    """Let a search begin anew: all of its trials."""
-    if (folder / "command.json").exists():
-        for run in read(folder).runs:
-            forget(run, site)
-    (folder / STOPS).unlink(missing_ok=True)
 
 
 def _meta(on: str) -> bool:

@@ -12,6 +12,7 @@ from ...strategies.attacks.names import ATTACKS
 from ...strategies.generators.names import GENERATORS
 from ...strategies.meta.names import META_LEARNERS
 from ...strategies.names import MODELS, OPTIMIZERS, STRATEGIES
+from ...strategies.own_code import combined
 from ...streams.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ...streams.validated import Validated
@@ -112,13 +113,16 @@ class Search:
         except NotationError as e:
             raise self.space.traced(e, point) from None
         befores = after or ("",) * self.seeds
-        return tuple(replace(one, seed=one.seed + n, after=before) for n, before in enumerate(befores))
+        code = combined(*one.texts())
+        return tuple(replace(one, seed=one.seed + n, after=before, code=code) for n, before in enumerate(befores))
 
     def finals(self, point: Point) -> tuple[AnyRun, ...]:
         """The runs that tell what a point is worth: on the whole stream, with its test samples, from fresh seeds."""
         one, first = self.runs(point)[0], self.run.seed + self.seeds
         where = {"episodes": self.on, "tested": self.tested} if isinstance(one, MetaRun) else {"stream": self.on}
-        return tuple(replace(one, **where, seed=seed).normal() for seed in range(first, first + self.fresh))
+        there = replace(one, **where).normal()
+        there = replace(there, code=combined(*there.texts()))
+        return tuple(replace(there, seed=seed) for seed in range(first, first + self.fresh))
 
     def refuse(self, site: Site, data: Data) -> int:
         """How many milestones a trial has. Raises what does not fit, at every end of every distribution, and warns.

@@ -11,7 +11,7 @@ from ...strategies import names
 from ...streams.dataset import Dataset
 from ..command import Busy, held
 from ..events import Event, Failed, Reached
-from ..execute import begin, execute, finished
+from ..execute import begin, execute, finished, resumable
 from ..journal import Journal, Row
 from ..kinds import AnyRun
 from ..site import Site
@@ -74,7 +74,7 @@ class Trial:
         (folder / POINTER).write_text(json.dumps(here))
         if self.search.scheduler == "pbt":
             for n, run in enumerate(self.runs):
-                _copy(self.site.folder(run), folder / str(n))
+                _copy(self.site.folder(run), folder / str(n) / run.id)
 
     def load(self, folder: Path) -> None:
         """Go on from a pointer: of this trial, or of another, whose weights this one takes over."""
@@ -83,8 +83,8 @@ class Trial:
             self.begin(self.point, tuple(here["after"]), here["count"])
             return
         self.begin(self.point, tuple(f"{id}@{here['count']}" for id in here["runs"]), here["count"])
-        for n, run in enumerate(self.runs):
-            inherit(run, self.site, folder / str(n), here["count"])
+        for n, run in enumerate(self.runs):  # under the id of the donor, which its journal begins with
+            inherit(run, self.site, folder / str(n) / here["runs"][n], here["count"])
 
     def _is_known(self) -> bool:
         """Whether journals tell of the next milestone: it was made before, or by an equal trial."""
@@ -116,20 +116,20 @@ def inherit(run: AnyRun, site: Site, donor: Path, count: int) -> None:
     if store.load() is not None:
         return  # it has gone on from there before
     newest = max(donor.glob("checkpoint-*.pt"))
-    checkpoint = Store(donor).load()
-    assert checkpoint is not None
+    checkpoint, rows = resumable(Store(donor), Journal(donor))
+    assert checkpoint is not None and len(rows) >= count
     begin(run, site)
     if "optimizer" in checkpoint:
         checkpoint["optimizer"]["param_groups"] = _own_settings(run, checkpoint["optimizer"]["param_groups"])
     attempt = store.claim()
-    for row in Journal(donor).rows()[:count]:
-        Journal(store.folder, attempt).add(row)
+    journal = Journal(store.folder, attempt)
+    journal.begin(rows[:count])
     first, then = newest.stem.split("-")[1:3]
-    store.save(checkpoint, attempt, (int(first), int(then)))
+    store.save(checkpoint | {"rows": count, "journal": journal.head}, attempt, (int(first), int(then)))
 
 
 def _copy(folder: Path, to: Path) -> None:
-    to.mkdir()
+    to.mkdir(parents=True)
     for path in (*folder.glob("checkpoint-*.pt"), *folder.glob("journal*.jsonl")):
         shutil.copy(path, to / path.name)
 
