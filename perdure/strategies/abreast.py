@@ -85,7 +85,8 @@ class Products:
         self._exact: dict[int, tuple[bool, ...]] = {}  # for batches of a size: which batched products are
 
     def __call__(self, x: Tensor) -> Tensor:
-        return _Product.apply(x, self.weight.anchor, self)
+        learned = self.weight.learned or (self.bias is not None and self.bias.learned)
+        return _Product.apply(x, self.weight.anchor if learned else self.weight.anchor.detach(), self)
 
     def forward(self, x: Tensor) -> Tensor:
         batched = self.exact(x.shape[1])[0]
@@ -93,8 +94,9 @@ class Products:
 
     def backward(self, g: Tensor, x: Tensor, needed: bool) -> Tensor | None:
         _, weight, bias, back = self.exact(x.shape[1])
-        self.weight.slope(_across(g, x) if weight else _each(_across_alone, g, x))
-        if self.bias is not None:
+        if self.weight.learned:
+            self.weight.slope(_across(g, x) if weight else _each(_across_alone, g, x))
+        if self.bias is not None and self.bias.learned:
             self.bias.slope(g.sum(1) if bias else _each(_summed_alone, g))
         if not needed:
             return None

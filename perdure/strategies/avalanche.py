@@ -107,7 +107,7 @@ class AvalancheStrategy(OwnLoop):
         if unknown:
             theirs = ", ".join(k for k in takes if k not in OWN)
             raise ValueError(f"Avalanche's {self.name} has no argument {unknown[0]!r}; it takes {theirs or 'none'}")
-        optimizer = learner.optimizer(learner.model.parameters())
+        optimizer = learner.optimizer(learner.params.values())
         net = _headed(learner) if learner.protocol == "task" else learner.model
         parts = {"model": net, "optimizer": optimizer, "criterion": nn.CrossEntropyLoss()}
         if "feature_extractor" in takes:

@@ -48,7 +48,11 @@ class Decoder(nn.Module):
 
 
 def adam(net: nn.Module, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> optim.Adam:
-    return optim.Adam(net.parameters(), lr, betas, fused=True)
+    """Of the weights that are learned: frozen ones (requires_grad=False) stay as they are."""
+    learned = [p for p in net.parameters() if p.requires_grad]
+    if not learned:
+        raise ValueError("every weight of a network is frozen (requires_grad=False); leave some of them to be learned")
+    return optim.Adam(learned, lr, betas, fused=True)
 
 
 def descend(optimizer: optim.Optimizer, loss: Tensor) -> None:
