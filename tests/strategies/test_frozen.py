@@ -14,7 +14,9 @@ from perdure.strategies import captured, loop
 from perdure.strategies.captured import steps_of
 from perdure.strategies.fisher import diagonal_fisher
 from perdure.strategies.fitness import Caution
-from perdure.strategies.generators.base import Data
+from perdure.strategies.generators.autoencoder import Autoencoder
+from perdure.strategies.generators.base import Data, Nets
+from perdure.strategies.generators.diffusion import Diffusion
 from perdure.strategies.generators.variational import VAE
 from perdure.strategies.gpm import layer_inputs
 from perdure.strategies.learner import Learner
@@ -226,6 +228,30 @@ def test_a_generator_whose_networks_are_frozen_in_part():
     state = one.fit(data, Rng(0))
     apart = {k for k, v in state["nets"].items() if not torch.equal(v, first[k])}
     assert set(first) - apart == {"decoder.body.0.weight", "decoder.body.0.bias"}
+
+
+@pytest.mark.parametrize("kind", [Autoencoder, Diffusion])
+def test_a_generator_whose_network_answers_with_another_shape(kind):
+    class Tall(nn.Module):
+        def __init__(self, own):
+            super().__init__()
+            self.own = own
+
+        def raw(self, z):
+            return self.own.raw(z)[:, None]
+
+        def forward(self, *given):
+            return self.own(*given)[:, None]
+
+    class Odd(kind):
+        def networks(self, shape, conditions):
+            nets = super().networks(shape, conditions)
+            name = "decoder" if kind is Autoencoder else "denoiser"
+            return Nets({**nets, name: Tall(nets[name])})
+
+    data = Data(torch.rand(60, 6), torch.zeros(60, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"got \(20, 1, 6\), which would be broadcast"):
+        Odd(steps=2, batch_size=20).fit(data, Rng(0))
 
 
 def test_where_everything_is_frozen_nothing_can_be_learned():

@@ -42,8 +42,9 @@ class TaskLoss:
 
     def learning(self) -> AbstractContextManager:
         """The model in training mode, as in meta-learning: but for frozen layers, which rest."""
-        still = self.model is None or torch.compiler.is_compiling()  # whoever compiles sets the mode before
-        return nullcontext() if still or self.model is None else learning(self.model)
+        if self.model is None or torch.compiler.is_compiling():  # whoever compiles sets the mode before
+            return nullcontext()
+        return learning(self.model)
 
     def resting(self) -> AbstractContextManager:
         """The model in evaluation mode, as in tests."""
