@@ -237,6 +237,10 @@ def test_a_generator_whose_network_answers_with_another_shape(kind):
             super().__init__()
             self.own = own
 
+        @property
+        def moment(self):
+            return self.own.moment
+
         def raw(self, z):
             return self.own.raw(z)[:, None]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import ClassVar, Literal
 
 import torch
@@ -92,7 +93,7 @@ class MAML(MetaLearner):
         return self.moves(weights)
 
     def moves(self, weights: Params) -> tuple[str, ...]:
-        """The weights that a task moves, of weights in the order in which the model uses them."""
+        """The weights that a task moves, as their names alone tell; of weights in the order of the model."""
         return tuple(weights)
 
     def rate(self, learned: dict[str, Params], name: str, step: int) -> float | Tensor:
@@ -117,8 +118,12 @@ class ANIL(MAML):
     def moving(self, loss, weights, x):
         if self.head or loss.order is None:
             return self.moves(weights)
-        last = _layer(loss.order(x)[-1])
-        names = tuple(k for k in weights if _layer(k) == last)
+        order = loss.order(x)
+        last = _layer(order[-1])
+        own = set(
+            takewhile(lambda k: not _layer(k), reversed(order))
+        )  # of the model itself, as a head that is a matrix
+        names = tuple(k for k in weights if (_layer(k) == last if last else k in own))
         if not names:
             raise ValueError(
                 f"the layer that the model uses last, {last or 'its own'}, is frozen, and anil moves no other; name "

@@ -146,7 +146,7 @@ def one_part(gradient: Gradient, learned: dict[str, Params], part: Episodes, rng
 def gradient_of(learner: MetaLearner, loss: TaskLoss, compiled: bool = False) -> Gradient:
     """The learner's gradient. Raises ValueError where it is to be compiled and cannot be."""
     if not compiled:
-        return partial(learner.gradient, loss)
+        return partial(_gradient, learner, loss)
     if not loss.together:
         raise ValueError(
             "tasks of this model are learned one after the other, which would be compiled task by task; take a model "
@@ -166,6 +166,11 @@ def gradient_of(learner: MetaLearner, loss: TaskLoss, compiled: bool = False) ->
             return Told(*fast(learned, tasks))
 
     return gradient
+
+
+def _gradient(learner: MetaLearner, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes) -> Told:
+    with loss.learning():  # a learner of one's own may have a gradient of its own
+        return learner.gradient(loss, learned, tasks)
 
 
 def parted(tasks: Episodes, parts: int) -> list[Episodes]:

@@ -172,6 +172,21 @@ def test_anil_moves_the_layer_that_is_used_last_wherever_it_is_defined(functiona
     assert all(torch.equal(g, named[k]) for k, g in told.items()) and told["unused.weight"].abs().max() == 0
 
 
+def test_anil_moves_a_head_that_is_a_matrix_of_the_model_and_nothing_before_it():
+    class Matrix(HeadFirst):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Parameter(torch.ones(8, 1))
+
+        def forward(self, x):
+            return self.body(self.scale * x).tanh() @ self.out
+
+    net, drawn = Matrix(), waves()
+    weights = weights_of(net)
+    there = ANIL(0.1).adapted(task_loss(net, F.mse_loss), {"weights": weights}, drawn.support_x[0], drawn.support_y[0])
+    assert [k for k, v in weights.items() if not torch.equal(there[k], v)] == ["out"]
+
+
 def test_a_head_that_is_not_there_or_frozen_is_refused():
     net = HeadFirst()
     learner = meta_learner("anil(head='boddy')")
