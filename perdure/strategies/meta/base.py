@@ -148,9 +148,8 @@ class MetaLearner(ABC):
         """
         with loss.learning():
             if loss.together:
-                return summed(
-                    *vmap(lambda *task: self.told(loss, learned, Episodes(*task)), randomness="different")(*tasks)
-                )
+                together = vmap(lambda *task: self.told(loss, learned, Episodes._make(task)), randomness="different")
+                return summed(*together(*tasks))
             every = [self.told(loss, learned, Episodes._make(task)) for task in zip(*tasks, strict=True)]
         losses = torch.stack([one for _, one in every])
         parts = {k: {n: torch.stack([g[k][n] for g, _ in every]) for n in v} for k, v in every[0][0].items()}

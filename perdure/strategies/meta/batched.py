@@ -18,7 +18,7 @@ def batched(model: nn.Module) -> Outputs | None:
     names = {id(p): name for name, p in model.named_parameters()}  # one for each, though layers may share it
 
     def outputs(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        def own(p: nn.Parameter) -> Tensor:
+        def own(p: Tensor) -> Tensor:
             """(T, ...) of what every task has for itself; of frozen weights, the model's own."""
             name = names[id(p)]
             return weights[name] if name in weights else p.expand(len(x), *p.shape)

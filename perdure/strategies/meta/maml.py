@@ -74,8 +74,9 @@ class MAML(MetaLearner):
     def _gradient(self, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes) -> Told:
         def slopes(own: Params, rest: Params) -> Params:
             total = loss.each({**rest, **own}, tasks.support_x, tasks.support_y).sum()
-            how = {"create_graph": self.order == 2, "materialize_grads": True}  # 0 of what the model does not use
-            return dict(zip(own, autograd.grad(total, list(own.values()), **how), strict=True))
+            leaves, second = list(own.values()), self.order == 2
+            found = autograd.grad(total, leaves, create_graph=second, materialize_grads=True)  # 0 of what is not used
+            return dict(zip(own, found, strict=True))
 
         count = len(tasks.support_x)
         each = {
