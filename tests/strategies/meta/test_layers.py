@@ -117,6 +117,16 @@ def test_test_tasks_are_adapted_to_and_asked_in_evaluation_mode(together):
         torch.testing.assert_close(told[n], F.mse_loss(plain(queries), answers).detach())
 
 
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_test_task_comes_out_the_same_whatever_is_drawn(steps):
+    """Of a model with dropout and nothing else that has modes."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 1))
+    loss, learned = task_loss(net, F.mse_loss), {"weights": weights_of(net)}
+    one, two = (judge(MAML(0.05), loss, learned, waves(), [steps], Rng(seed))["loss"][0] for seed in (1, 2))
+    assert torch.equal(one, two)
+
+
 @pytest.mark.parametrize("which", ["0.weight", "0.bias", "2.bias", "4.weight"])
 def test_half_frozen_layers_go_together_as_one_after_the_other(which):
     torch.manual_seed(0)
