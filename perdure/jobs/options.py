@@ -95,6 +95,10 @@ MetaModel = Annotated[
     str | None,
     Option("--model", help="As 'mlp(40, 40)'.", show_default="mlp(40, 40) or conv4(32)", rich_help_panel=WHAT),
 ]
+OuterOptimizer = Annotated[
+    str,
+    Option("--optimizer", help="As 'sgd(0.1)'.", show_default="adam, of reptile sgd(0.5)", rich_help_panel=WHAT),
+]
 Loss = Annotated[
     str, Option(help="As 'huber(2)'.", show_default="cross_entropy or squared_error", rich_help_panel=WHAT)
 ]

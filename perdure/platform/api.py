@@ -137,7 +137,7 @@ def meta(
     seeds: int | Sequence[int] = 1,
     *,
     model: str | None = None,
-    optimizer: str = "adam",
+    optimizer: str = "",
     loss: str | Loss = "",
     iterations: int = 10_000,
     batch: int = 25,
@@ -156,7 +156,8 @@ def meta(
     """Meta-learn episodes with every learner from every seed, and compare what came out.
 
     learners: as text, `"maml(lr=0.01, steps=5)"`, or as objects. model: by default mlp(40, 40) for tasks that are made
-    up, conv4(32) for those of a data set. loss: by default the cross-entropy of classes, the squared error of values.
+    up, conv4(32) for those of a data set. optimizer: the outer one; by default each learner's own, adam, or of reptile
+    sgd(0.5). loss: by default the cross-entropy of classes, the squared error of values.
     batch: tasks in a meta-batch. every: iterations between milestones, each judged on `judged` validation tasks; a
     twentieth of all by default. parts: that a meta-batch falls into; as many as `workers` by default. compiled: by
     torch.compile, for many iterations.
@@ -188,7 +189,8 @@ def meta(
     common |= {"loss": loss if isinstance(loss, str) else spell(loss, LOSSES)}
     runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
     command = Command(tuple({run.id: run for run in runs}.values()))
-    line = kind(runs[0]).line(command.methods, runs[0], chosen, asdict(where.settled()))
+    asked = replace(runs[0], optimizer=optimizer and runs[0].optimizer)
+    line = kind(asked).line(command.methods, asked, chosen, asdict(where.settled()))
     return make(replace(command, line=line), where, again, watch, typed=True)
 
 

@@ -56,7 +56,8 @@ class Command:
             run = run_of(self.search["run"])
             return f"search of {run.method} on {self.search['on']}"
         count = len(self.methods)
-        return f"{count} {'strategy' if count == 1 else 'strategies'} on {self.runs[0].on}"
+        one, several = self.runs[0].kinds
+        return f"{count} {one if count == 1 else several} on {self.runs[0].on}"
 
     @property
     def methods(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from ..strategies import metrics, team
 from ..strategies.compiled import doubt, refuse_hooks
 from ..strategies.coupled import prepare
-from ..strategies.fitness import Caution, caution
+from ..strategies.fitness import Caution, caution, expect_weights
 from ..strategies.loop import Bookmark, Milestone, learn
 from ..strategies.phases import Clock
 from ..streams.dataset import Dataset
@@ -84,6 +84,7 @@ def _refuse(run: Run, dataset: Dataset, site: Site) -> str:
     learner.protocol, learner.heads = stream.protocol, stream.heads(0)
     if run.workers > 1:
         prepare(learner.model)
+    expect_weights(learner)
     state = strategy.init(learner)
     if run.attacks:
         refuse(run, stream, learner, strategy, state)

@@ -60,6 +60,11 @@ class Run:
     def on(self) -> str:
         return self.stream
 
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """What a method is called, and several of them."""
+        return "strategy", "strategies"
+
     @cached_property
     def id(self) -> str:
         """12 hexadecimal digits; the same for two texts that mean the same."""

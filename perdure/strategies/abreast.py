@@ -19,6 +19,7 @@ from .stacked import LINE, Stack, Weights
 
 SINGLE = (nn.ReLU, nn.Identity, Standardize)  # what they make of an element hangs on it alone
 SILENT = (nn.Linear, nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
+KNOWN = (*SINGLE, nn.Sequential, nn.Linear, nn.Flatten, nn.Dropout)
 TRIED = 4000  # numbers that are compared before a batched product is trusted
 EXACT = "cpu"  # where replicas come to the bits of single runs; elsewhere kernels differ with the shape: to rounding
 
@@ -38,9 +39,11 @@ class Abreast:
         one = layers[0]
         if any(watched(layer) for layer in layers):
             return self._apart(layers, x)
+        if not known(one, *KNOWN):
+            return self._apart(layers, x)
         match one:
             case nn.Sequential():
-                for parts in zip(*(layer.children() for layer in layers), strict=True):
+                for parts in zip(*layers, strict=True):  # as often as it is in the chain: `children` tells of each once
                     x = self._passed(parts, x)
                 return x
             case nn.Linear() if x.dim() == 3:
@@ -49,9 +52,7 @@ class Abreast:
                 return x.flatten(2)
             case nn.Dropout() if x.device.type == EXACT and not one.inplace:  # a GPU's kernel draws in another order
                 return self._dropped(one, x) if one.training and one.p else x
-        if isinstance(one, SINGLE):
-            return one(x.flatten(0, 1)).view(x.shape)
-        return self._apart(layers, x)
+        return one(x.flatten(0, 1)).view(x.shape) if known(one, *SINGLE) else self._apart(layers, x)
 
     def _products(self, layer: nn.Linear) -> "Products":
         if id(layer) not in self._layers:
@@ -67,7 +68,7 @@ class Abreast:
 
     def _apart(self, layers: tuple[nn.Module, ...], x: Tensor) -> Tensor:
         parts = _Parted.apply(x)
-        if isinstance(layers[0], SILENT) and not watched(layers[0]):
+        if known(layers[0], *SILENT) and not watched(layers[0]):
             made = [layer(part) for layer, part in zip(layers, parts, strict=True)]
         else:
             made = []
@@ -85,7 +86,8 @@ class Products:
         self._exact: dict[int, tuple[bool, ...]] = {}  # for batches of a size: which batched products are
 
     def __call__(self, x: Tensor) -> Tensor:
-        return _Product.apply(x, self.weight.anchor, self)
+        learned = self.weight.learned or (self.bias is not None and self.bias.learned)
+        return _Product.apply(x, self.weight.anchor if learned else self.weight.anchor.detach(), self)
 
     def forward(self, x: Tensor) -> Tensor:
         batched = self.exact(x.shape[1])[0]
@@ -93,8 +95,9 @@ class Products:
 
     def backward(self, g: Tensor, x: Tensor, needed: bool) -> Tensor | None:
         _, weight, bias, back = self.exact(x.shape[1])
-        self.weight.slope(_across(g, x) if weight else _each(_across_alone, g, x))
-        if self.bias is not None:
+        if self.weight.learned:
+            self.weight.slope(_across(g, x) if weight else _each(_across_alone, g, x))
+        if self.bias is not None and self.bias.learned:
             self.bias.slope(g.sum(1) if bias else _each(_summed_alone, g))
         if not needed:
             return None
@@ -161,6 +164,11 @@ def _each(product: Callable[..., Tensor], *stacks: Tensor | None) -> Tensor:
 def aligned(part: Tensor) -> Tensor:
     """The same numbers, beginning where a tensor of its own would."""
     return part if part.data_ptr() % LINE == 0 else part.clone()
+
+
+def known(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether a layer is of one of these kinds, with that kind's own forward pass: a subclass may have another."""
+    return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
 
 
 def watched(layer: nn.Module) -> bool:

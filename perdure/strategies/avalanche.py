@@ -107,11 +107,16 @@ class AvalancheStrategy(OwnLoop):
         if unknown:
             theirs = ", ".join(k for k in takes if k not in OWN)
             raise ValueError(f"Avalanche's {self.name} has no argument {unknown[0]!r}; it takes {theirs or 'none'}")
-        optimizer = learner.optimizer(learner.model.parameters())
+        optimizer = learner.optimizer(learner.params.values())
         net = _headed(learner) if learner.protocol == "task" else learner.model
         parts = {"model": net, "optimizer": optimizer, "criterion": nn.CrossEntropyLoss()}
         if "feature_extractor" in takes:
-            body = list(learner.model.children())
+            if not isinstance(learner.model, nn.Sequential):
+                raise ValueError(
+                    f"Avalanche's {self.name} takes a model apart before its last layer, which is known of a sequence "
+                    f"alone, as mlp and convnet are, got {type(learner.model).__name__}"
+                )
+            body = list(learner.model)
             parts |= {"feature_extractor": nn.Sequential(*body[:-1]), "classifier": body[-1]}
         parts |= {
             "train_mb_size": plan.batch_size,

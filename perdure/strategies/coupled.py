@@ -1,6 +1,6 @@
 """Layers that see a batch as a whole, and what they do where workers pass slices of it through: the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -85,7 +85,7 @@ class _Normalised(torch.autograd.Function):
     def backward(ctx, *slope):
         x, weight, bias, counted, mean, variance = ctx.saved_tensors
         if torch.is_grad_enabled():  # there will be a derivative of this one
-            return (*_slopes(x, weight, bias, ctx.eps, slope[0]), None, None, None, None)
+            return (*_slopes((x, weight, bias), ctx.needs_input_grad[:3], ctx.eps, slope[0]), None, None, None, None)
         g = torch.empty_like(x).copy_(slope[0])  # as x lies
         scale, none, one = (variance + ctx.eps).rsqrt(), torch.zeros_like(mean), torch.ones_like(mean)
         along = total = none  # Σ g x̂ and Σ g, of this worker's rows
@@ -101,17 +101,24 @@ class _Normalised(torch.autograd.Function):
         return (g, *affine, None, None, None, None)
 
 
-def _slopes(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, g: Tensor) -> tuple[Tensor | None, ...]:
-    """Of x, weight and bias, by operations that can be differentiated themselves, through the workers' sums."""
+def _slopes(
+    given: tuple[Tensor, Tensor | None, Tensor | None], needed: Sequence[bool], eps: float, g: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Of x, weight and bias, by operations that can be differentiated themselves, through the workers' sums.
+
+    needed: which of them need one; a frozen weight has none.
+    """
+    x, weight, bias = given
     places, wide = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
     summed = team.sums(torch.cat([x.sum(places), x.new_tensor([float(len(x) * prod(x.shape[2:]))])]))
     centred = x - (summed[:-1] / summed[-1]).view(wide)
     variance = team.sums(centred.square().sum(places)) / summed[-1]
     out = centred * (variance + eps).rsqrt().view(wide)
-    if weight is None or bias is None:
-        return (*torch.autograd.grad(out, x, g, create_graph=True), None, None)
-    out = out * weight.view(wide) + bias.view(wide)
-    return torch.autograd.grad(out, (x, weight, bias), g, create_graph=True)
+    if weight is not None and bias is not None:
+        out = out * weight.view(wide) + bias.view(wide)
+    asked = [each for each, needs in zip(given, needed, strict=True) if needs and each is not None]
+    found = iter(torch.autograd.grad(out, asked, g, create_graph=True))
+    return tuple(next(found) if needs and each is not None else None for each, needs in zip(given, needed, strict=True))
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):

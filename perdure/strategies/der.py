@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 
 from .base import Strategy
-from .features import all_features
+from .features import all_outputs
 from .memory import drawn, refuse_no_room, remembered
 
 
@@ -39,6 +39,6 @@ class DER(Strategy):
 
     def consolidate(self, learner, experience, state):
         def answers(samples):
-            return {"outputs": all_features(learner, samples)[1]}
+            return {"outputs": all_outputs(learner, samples)}
 
         return remembered(state, learner, experience, self.capacity, "reservoir", learner.rng["der"], answers)

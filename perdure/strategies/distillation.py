@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import Strategy
+from .features import outputs_of
 from .learner import SHUT
 
 
@@ -40,16 +41,10 @@ class Distillation(Strategy):
 
     def consolidate(self, learner, experience, state):
         if learner.heads is None:
-            heads = torch.ones(1, _classes(learner, experience), dtype=torch.bool, device=learner.device)
+            heads = torch.ones(1, outputs_of(learner, experience), dtype=torch.bool, device=learner.device)
         elif learner.protocol == "task":
             here = learner.heads[experience.task : experience.task + 1]
             heads = torch.cat([state["heads"], here]) if state else here.clone()
         else:
             heads = learner.heads[:1].clone()
         return {"model": learner.snapshot(), "heads": heads}
-
-
-def _classes(learner, experience) -> int:
-    with torch.no_grad(), learner.resting():
-        one = experience.train.batch(torch.zeros(1, dtype=torch.int64, device=experience.train.device))
-        return learner.outputs(one.x, one.task).shape[1]

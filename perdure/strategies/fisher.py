@@ -45,11 +45,11 @@ def square_scores(
 ) -> dict[str, Tensor]:
     """Sum over samples of (d score / d w)^2, exact per sample; the model must be in evaluation mode.
 
-    Where all weights lie in linear and convolutional layers that are used once, one backward pass gives
-    what is needed: a layer's per-sample gradient is a product of its input and its output's gradient.
-    Any other model takes a gradient per sample, by vmap.
+    Where all weights that are learned lie in linear and convolutional layers that are used once, one backward pass
+    gives what is needed: a layer's per-sample gradient is a product of its input and its output's gradient.
+    Any other model takes a gradient per sample, by vmap. Frozen weights have none.
     """
-    layers = {name: m for name, m in learner.model.named_modules() if any(True for _ in m.parameters(recurse=False))}
+    layers = {name: m for name, m in learner.model.named_modules() if any(_learned(m))}
     if all(isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.groups == 1) for m in layers.values()):
         calls, outputs = _watched(learner, layers, x, task)
         if len(calls) == len(layers) == len(dict(calls)) and _unshared(learner, layers):
@@ -58,6 +58,7 @@ def square_scores(
             slopes = slopes if part is None else [g / team.size() for g in slopes]
             pairs = zip(calls, slopes, strict=True)
             sizes = {k: v for (name, (a, _)), g in pairs for k, v in _sizes(name, layers[name], a, g, size)}
+            sizes = {k: v for k, v in sizes.items() if k in learner.params}
             return sizes if part is None else team.total(sizes)
     return _by_sample(learner, x, task, score, size)
 
@@ -79,7 +80,12 @@ def _watched(learner, layers, x, task) -> tuple[list[tuple[str, tuple[Tensor, Te
 
 def _unshared(learner, layers) -> bool:
     """Whether each weight belongs to one layer: gradients of a shared one add up before they are squared."""
-    return len(learner.params) == sum(len(list(m.parameters(recurse=False))) for m in layers.values())
+    return len(learner.params) == sum(map(sum, map(_learned, layers.values())))
+
+
+def _learned(layer: nn.Module) -> list[bool]:
+    """Of every weight of a layer's own, whether it is learned."""
+    return [p.requires_grad for p in layer.parameters(recurse=False)]
 
 
 def _sizes(name: str, layer: nn.Module, a: Tensor, g: Tensor, size: Size) -> Iterator[tuple[str, Tensor]]:

@@ -10,6 +10,15 @@ from .optimizers import SGD
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
+def expect_weights(learner: Learner) -> None:
+    """There must be something to learn."""
+    if not learner.params:
+        raise ValueError(
+            "every weight of the model is frozen (requires_grad=False), so that nothing can be learned; leave those of "
+            "one layer at least to be learned"
+        )
+
+
 def expect_plain_steps(learner: Learner, who: str) -> None:
     """A projected gradient must be the step: no rescaling of single weights, no decay beside it."""
     if not isinstance(learner.optimizer, SGD):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ..streams.experience import Samples
 from .base import Strategy
-from .features import all_features
+from .features import all_outputs
 from .fisher import diagonal_fisher, square_scores
 from .gradients import gradients
 from .learner import Learner
@@ -80,7 +80,7 @@ def _spread(outputs: torch.Tensor) -> torch.Tensor:
 
 def _jacobian_squares(learner: Learner, some: Samples, rng: torch.Generator) -> Importance:
     """2 E_x sum_k (df_k/dw)^2, exactly: one pass for every output."""
-    count = all_features(learner, Samples(some.x[:1], some.y[:1], some.task[:1]))[1].shape[1]
+    count = all_outputs(learner, Samples(some.x[:1], some.y[:1], some.task[:1])).shape[1]
     total = {k: torch.zeros_like(p) for k, p in learner.params.items()}
     for index in torch.arange(len(some.y), device=some.y.device).split(256):
         x, _, task, _ = some.batch(index)

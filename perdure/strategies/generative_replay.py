@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from ..streams.experience import Batch, Samples
 from .base import State, Strategy
-from .features import head
+from .features import outputs_of
 from .fitness import expect_rest
 from .generators.base import Data, Generator, seeded
 from .generators.networks import adam, batches, descend, perceptron
@@ -98,7 +98,7 @@ class GenerativeReplay(Strategy):
         return {k: torch.zeros_like(g) if id(learner.params[k]) in early else g for k, g in grads.items()}
 
     def consolidate(self, learner, experience, state):
-        rng, count = learner.rng.fold("generator"), head(learner.model).out_features
+        rng, count = learner.rng.fold("generator"), outputs_of(learner, experience)
         tasks = len(learner.heads) if learner.protocol == "task" and learner.heads is not None else 1
         early, late = parted(learner.model, self.layer)
         real = experience.train.everything()

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..streams.experience import Samples
 from . import team
-from .base import Strategy
-from .features import head
+from .base import Grads, Strategy
 from .fisher import patches
 from .fitness import expect_no_norms, expect_plain_steps
 from .learner import Learner
@@ -29,7 +27,7 @@ class GradientProjection(Strategy):
 
     recalls = False
     still = True
-    threshold: float | tuple[float, ...] = 0.97  # of the energy of a layer's inputs; or one for each layer in turn
+    threshold: float | tuple[float, ...] = 0.97  # of the energy of a layer's inputs; or one for each layer, as called
     increase: float = 0.0  # of the thresholds, per experience
     samples: int = 300  # of each experience, whose inputs make the basis
 
@@ -40,25 +38,29 @@ class GradientProjection(Strategy):
     def init(self, learner):
         expect_plain_steps(learner, "gpm")
         expect_no_norms(learner, "gpm")
-        layers = protected(learner)
-        if isinstance(self.threshold, tuple) and len(self.threshold) != len(layers):
-            named = ", ".join(layers)
-            raise ValueError(f"expected a threshold for each of {len(layers)} layers ({named}), got {self.threshold}")
+        layers, own = list(_weighted(learner)), learner.protocol == "task"  # whose heads are left alone
+        count = len(layers) - own
+        if isinstance(self.threshold, tuple) and len(self.threshold) != count:
+            named = ", ".join(layers) + ", the head apart" * own
+            raise ValueError(f"expected a threshold for each of {count} layers ({named}), got {self.threshold}")
         return {}
 
     def steer(self, learner, grads, state):
         if not state:
             return grads
-        return grads | {k: g for name, basis in state["bases"].items() for k, g in _projected(grads, name, basis)}
+        return grads | {
+            k: g for name, basis in state["bases"].items() for k, g in _projected(learner, grads, name, basis)
+        }
 
     def consolidate(self, learner, experience, state):
         some = experience.train.draw(self.samples, learner.rng["gpm"])
         met = state["met"] if state else 0
         bases, seen = state["bases"] if state else {}, layer_inputs(learner, some)
-        shares = (min(1.0, t + self.increase * met) for t in self._thresholds(len(seen)))
-        makers = [partial(grown_basis, bases.get(n), seen[n], share) for n, share in zip(seen, shares, strict=True)]
+        thresholds = zip(seen, self._thresholds(len(seen)), strict=True)
+        shares = {n: min(1.0, t + self.increase * met) for n, t in thresholds if len(seen[n])}
+        makers = [partial(grown_basis, bases.get(n), seen[n], share) for n, share in shares.items()]
         grown = team.dealt(makers, next(iter(learner.params.values())))
-        return {"bases": dict(zip(seen, grown, strict=True)), "met": met + 1}
+        return {"bases": dict(zip(shares, grown, strict=True)), "met": met + 1}
 
     def _thresholds(self, layers: int) -> tuple[float, ...]:
         return self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * layers
@@ -67,19 +69,17 @@ class GradientProjection(Strategy):
         return {f"rank/{name}": float(basis.shape[1]) for name, basis in state["bases"].items()}
 
 
-def protected(learner: Learner) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The layers by name whose weights are projected: heads that are a task's own are not."""
-    last = head(learner.model) if learner.protocol == "task" else None
-    return {n: m for n, m in learner.model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and m is not last}
-
-
 def layer_inputs(learner: Learner, some: Samples) -> dict[str, Tensor]:
-    """For every layer what its weights were multiplied with, (D, N), a last row of ones where there is a bias."""
-    layers = protected(learner)
-    seen: dict[str, Tensor] = {}
+    """For every layer, in the order in which they are called, what the weights that it learns were multiplied with.
+
+    (D, N), a last row of ones for its bias; D is 0 for a frozen layer. A layer that is called more than once has the
+    inputs of all calls. Left out are heads that are a task's own: of task-incremental streams, the linear layer that is
+    called last. Raises ValueError where there is none.
+    """
+    layers, seen = _weighted(learner), dict[str, list[Tensor]]()
 
     def note(name: str, module: nn.Module, given: tuple) -> None:
-        seen[name] = given[0]
+        seen[name] = [*seen.pop(name, []), given[0]]  # behind all others
 
     hooks = [m.register_forward_pre_hook(partial(note, n)) for n, m in layers.items()]
     try:
@@ -89,12 +89,36 @@ def layer_inputs(learner: Learner, some: Samples) -> dict[str, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    inputs = {}
-    for name, layer in layers.items():
-        a = team.joined(seen[name].to(layer.weight.dtype), len(x))
-        rows = patches(layer, a).transpose(1, 2).flatten(0, 1) if isinstance(layer, nn.Conv2d) else a.flatten(0, -2)
-        inputs[name] = (rows if layer.bias is None else F.pad(rows, (0, 1), value=1.0)).T
-    return inputs
+    if learner.protocol == "task":
+        linear = [name for name in seen if isinstance(layers[name], nn.Linear)]
+        if not linear:
+            raise ValueError("expected a model whose last layer is linear, as mlp, convnet and resnet18 have")
+        del seen[linear[-1]]
+    return {n: _multiplied(learner, n, layers[n], [team.joined(a, len(x)) for a in calls]) for n, calls in seen.items()}
+
+
+def _weighted(learner: Learner) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The layers by name whose weights can be projected."""
+    return {n: m for n, m in learner.model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+
+
+def _multiplied(learner: Learner, name: str, layer: nn.Linear | nn.Conv2d, calls: list[Tensor]) -> Tensor:
+    """(D, N) of the inputs of a layer's calls."""
+    parts = _learned(learner, name)
+    a = torch.cat([_rows(layer, each.to(layer.weight.dtype)) for each in calls])
+    ones = a.new_ones(len(a), sum(part.endswith("bias") for part in parts))
+    weights = a if any(part.endswith("weight") for part in parts) else a[:, :0]
+    return torch.cat([weights, ones], 1).T
+
+
+def _rows(layer: nn.Linear | nn.Conv2d, a: Tensor) -> Tensor:
+    return patches(layer, a).transpose(1, 2).flatten(0, 1) if isinstance(layer, nn.Conv2d) else a.flatten(0, -2)
+
+
+def _learned(learner: Learner, name: str) -> list[str]:
+    """The names of a layer's weight and bias that are learned."""
+    every = [f"{name}.{part}" if name else part for part in ("weight", "bias")]
+    return [part for part in every if part in learner.params]
 
 
 def grown_basis(basis: Tensor | None, inputs: Tensor, threshold: float) -> Tensor:
@@ -122,13 +146,11 @@ def grown_basis(basis: Tensor | None, inputs: Tensor, threshold: float) -> Tenso
     return whole.to(torch.get_default_dtype())
 
 
-def _projected(grads, name: str, basis: Tensor) -> Iterator[tuple[str, Tensor]]:
-    weight, bias = f"{name}.weight", f"{name}.bias"
-    if weight not in grads:
+def _projected(learner: Learner, grads: Grads, name: str, basis: Tensor) -> Iterator[tuple[str, Tensor]]:
+    parts = _learned(learner, name)
+    if not all(part in grads for part in parts):
         return
-    g = grads[weight].flatten(1)
-    whole = torch.cat([g, grads[bias][:, None]], 1) if bias in grads else g  # (O, D)
-    whole = torch.addmm(whole, whole @ basis, basis.T, alpha=-1)
-    yield weight, whole[:, : g.shape[1]].reshape(grads[weight].shape)
-    if bias in grads:
-        yield bias, whole[:, -1]
+    whole = torch.cat([grads[part].flatten(1) if grads[part].dim() > 1 else grads[part][:, None] for part in parts], 1)
+    whole = torch.addmm(whole, whole @ basis, basis.T, alpha=-1)  # (O, D)
+    pieces = whole.split([grads[part][0].numel() for part in parts], 1)
+    yield from ((part, piece.reshape(grads[part].shape)) for part, piece in zip(parts, pieces, strict=True))

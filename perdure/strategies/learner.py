@@ -12,7 +12,7 @@ from torch import Tensor, nn, optim
 from torch.func import functional_call
 
 from ..streams.experience import Batch
-from . import team
+from . import modes, team
 from .phases import silent
 from .rng import Rng
 
@@ -41,10 +41,10 @@ class Learner:
     progress: float = 0.0  # share of the experience's steps that are done once the one under way is
     scratch: dict[str, Any] = field(default_factory=dict)  # what stages leave for later in a step, or for its replays
     task: Tensor = field(init=False)  # (B,) of the samples whose forward pass is under way; gates ask for it
-    params: dict[str, nn.Parameter] = field(init=False)
+    params: dict[str, nn.Parameter] = field(init=False)  # that are learned: not those with requires_grad=False
 
     def __post_init__(self):
-        self.params = dict(self.model.named_parameters())
+        self.params = {k: p for k, p in self.model.named_parameters() if p.requires_grad}
 
     def outputs(self, x: Tensor, task: Tensor, params: Params | None = None) -> Tensor:
         """(B, ...) inputs to (B, C) logits before any head is shut, under other parameters when given.
@@ -89,14 +89,14 @@ class Learner:
 
     @property
     def device(self) -> torch.device:
-        return next(iter(self.params.values())).device
+        return next(self.model.parameters()).device
 
     @contextmanager
     def resting(self) -> Iterator[None]:
         """Evaluation mode for a while: no dropout, and batch statistics stay as they are."""
-        was = self.model.training
-        self.model.eval()
-        try:
+        with modes.resting(self.model):
             yield
-        finally:
-            self.model.train(was)
+
+    def train(self) -> None:
+        """Training mode, but for frozen layers, which rest."""
+        modes.to_training(self.model)

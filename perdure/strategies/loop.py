@@ -17,7 +17,7 @@ from .captured import steps_of
 from .compiled import compiled
 from .coupled import prepare
 from .finite import Diverged
-from .fitness import Caution, caution
+from .fitness import Caution, caution, expect_weights
 from .learner import Learner, Precision
 from .nested import copied, state_bytes
 from .rng import Rng
@@ -113,7 +113,7 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
         learner.phase("data")
         experience, learner.heads = stream[i], stream.heads(i)
         if optimizer is None:  # a new one after every mark, unless it is kept
-            optimizer = learner.optimizer(learner.model.parameters())
+            optimizer = learner.optimizer(learner.params.values())
         if checkpoint is not None and "optimizer" in checkpoint:
             optimizer.load_state_dict(checkpoint["optimizer"])
         losses, marked = yield from train(
@@ -142,6 +142,7 @@ def begun(
     strategy: Strategy, stream: Stream, learner: Learner, plan: Plan, checkpoint: dict[str, Any] | None
 ) -> tuple[State, tuple[float, ...], int]:
     """The strategy's state, the accuracy before anything was learned, and the experience to begin or go on with."""
+    expect_weights(learner)
     learner.protocol, learner.heads, learner.rng = stream.protocol, stream.heads(0), learner.rng.fold("init")
     state = strategy.init(learner)
     learner.compiled = compiled(learner) if plan.compiled else None
@@ -199,7 +200,7 @@ def train(experience, learner, optimizer, strategy, state, plan, root, checkpoin
     losses, first = torch.zeros(last, device=learner.device), 0
     if checkpoint is not None and "step" in checkpoint:
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
-    learner.model.train()
+    learner.train()
     met = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
     take = steps_of(partial(_step, learner, optimizer, strategy, state), learner, strategy, state, last - first)
     every = between_looks(learner, per_epoch * strategy.replays)

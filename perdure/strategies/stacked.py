@@ -22,6 +22,7 @@ class Weights:
     """One parameter of S models: (S, ...), of which the models' own parameters are views, and its gradients."""
 
     def __init__(self, own: Sequence[nn.Parameter]):
+        self.learned = own[0].requires_grad  # a frozen one has neither gradient nor step
         self.own, shape, count = list(own), own[0].shape, own[0].numel()
         room = -(-count * own[0].element_size() // LINE) * LINE // own[0].element_size()
         held, slopes = (torch.zeros(len(own), room, dtype=own[0].dtype, device=own[0].device) for _ in range(2))
@@ -35,7 +36,9 @@ class Weights:
         self.anchor = self.whole.detach().requires_grad_()  # lets autograd see products of weights; has no gradient
 
     def slope(self, new: Tensor) -> None:
-        """Take a gradient (S, ...) that the layers together have found."""
+        """Take a gradient (S, ...) that the layers together have found; a frozen one needs none."""
+        if not self.learned:
+            return
         if self.known:
             self.slopes.add_(new)
         else:
@@ -57,12 +60,14 @@ class Weights:
 
 
 class Stack:
-    """The weights of S learners, by name, and their optimizer."""
+    """The weights of S learners that are learned, by name, and their optimizer; frozen ones are stacked alone."""
 
     def __init__(self, learners: Sequence[Learner]):
         self.learners = list(learners)
         self.weights = {k: Weights([one.params[k] for one in learners]) for k in learners[0].params}
-        self.of = {id(p): w for w in self.weights.values() for p in w.own[:1]}  # by the first learner's parameter
+        every = [dict(one.model.named_parameters()) for one in learners]
+        still = [Weights([own[k] for own in every]) for k in every[0] if k not in self.weights]
+        self.of = {id(w.own[0]): w for w in (*self.weights.values(), *still)}  # by the first learner's parameter
         self.optimizer: optim.Optimizer | None = None
         self._together, self._single = [], []  # weights that are moved as one, and replica by replica
 
@@ -110,7 +115,7 @@ class Stack:
                 state[i] = copied(dict(self.optimizer.state[w.own[n]]))
             elif w.dense in self.optimizer.state:
                 state[i] = {k: _row(v, w, n) for k, v in self.optimizer.state[w.dense].items()}
-        alone = learner.optimizer(learner.model.parameters()).state_dict()
+        alone = learner.optimizer(learner.params.values()).state_dict()
         return {"state": state, "param_groups": alone["param_groups"]}
 
     def load_state_dicts(self, told: Sequence[dict[str, Any]]) -> None:

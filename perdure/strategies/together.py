@@ -126,6 +126,8 @@ def _refuse(learners, strategies, plan, checkpoints) -> None:
             raise ValueError(f"cannot learn these together: {why}")
         if not alike(strategy, strategies[0]) or not alike(learner.optimizer, learners[0].optimizer):
             raise ValueError("expected replicas whose strategies and optimizers differ in numbers alone")
+    if len({tuple(learner.params) for learner in learners}) > 1:
+        raise ValueError("expected replicas that freeze the same weights")
     if len({(c["experience"], c.get("step")) if c else None for c in checkpoints}) > 1:
         raise ValueError("expected checkpoints of one place in the stream")
 
@@ -169,7 +171,7 @@ def _pace(
 
     if len(learners) == 1:
         (learner,), (strategy,) = learners, strategies
-        own, optimizer = strategy.curriculum(stream), learner.optimizer(learner.model.parameters())
+        own, optimizer = strategy.curriculum(stream), learner.optimizer(learner.params.values())
         steps = train(own[0], learner, optimizer, strategy, states[0], plan, learner.rng, None, (), tick)
     else:
         loop = _Loop(_replicas(stream, learners, strategies), plan, tick)
@@ -255,7 +257,7 @@ class _Loop:
         if checkpoints[0] is not None and "step" in checkpoints[0]:
             losses, first = torch.stack([c["losses"] for c in checkpoints]).to(losses.device), checkpoints[0]["step"]
         for r in self.replicas:
-            r.learner.model.train()
+            r.learner.train()
         every = between_looks(one.learner, per_epoch * self.replays)
         order: list[Tensor] = []
         asked = marked = False

@@ -33,10 +33,11 @@ class ContextGating(Strategy):
         draws = {name: learner.rng.fold(name)["xdg"] for name, m in layers.items() if isinstance(m, nn.ReLU | Winners)}
 
         def gated(name: str, module: nn.Module, given: tuple, out: Tensor) -> Tensor:
-            if name not in tables:
+            place = name, out.shape[1]  # an activation may stand behind several layers
+            if place not in tables:
                 units = torch.rand(tasks, out.shape[1], generator=draws[name]).argsort(1)
-                tables[name] = (units >= round(self.closed * out.shape[1])).to(out)  # (T, U)
-            open_ = tables[name][learner.task]
+                tables[place] = (units >= round(self.closed * out.shape[1])).to(out)  # (T, U)
+            open_ = tables[place][learner.task]
             return out * open_.view(*open_.shape, *[1] * (out.dim() - 2))
 
         for name in draws:

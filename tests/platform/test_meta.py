@@ -12,6 +12,7 @@ import torch
 import perdure
 from perdure.notation import NotationError
 from perdure.platform import api
+from perdure.platform.command import Command
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.fleet import Fleet
@@ -19,7 +20,7 @@ from perdure.platform.journal import Journal
 from perdure.platform.meta.adapt import adapt
 from perdure.platform.meta.run import MetaRun, meta_build
 from perdure.platform.meta.work import refuse
-from perdure.platform.run import build
+from perdure.platform.run import Run, build
 from perdure.platform.site import Site
 from perdure.platform.start import start_from
 from perdure.platform.store import Store
@@ -259,6 +260,80 @@ def test_a_stream_is_learned_from_what_was_meta_learned(tmp_path):
     (site.folder(run) / "finished").unlink()
     with pytest.raises(ValueError, match="is not finished"):
         perdure.compare(["ewc"], seeds=1, start=run.id, here=True, **common)
+
+
+ODD = """
+import perdure, torch
+from torch import nn
+
+
+class Odd(nn.Module):
+    \"\"\"The head is defined first, and the layer that is frozen has other weights in every process.\"\"\"
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.head, self.first, self.body = nn.Linear(6, classes), nn.Linear(1, 6), nn.Linear(6, 6)
+        self.first.requires_grad_(False)
+        with torch.no_grad():
+            self.first.weight.copy_(torch.randn(6, 1, generator=torch.Generator().manual_seed(torch.seed() % 2**31)))
+
+    def forward(self, x):
+        return self.head(self.body(torch.dropout(self.first(x).tanh(), 0.5, self.training)).tanh())
+
+
+perdure.register("odd", lambda shape, classes: Odd(shape, classes))
+"""
+
+
+def test_an_odd_model_is_adapted_at_rest_with_what_it_had_frozen(tmp_path):
+    (tmp_path / "odd.py").write_text(ODD)
+    home, plugins = str(tmp_path / "home"), (str(tmp_path / "odd.py"),)
+    how = {"model": "odd", "iterations": 12, "batch": 4, "judged": 5, "tested": 5, "every": 4, "here": True}
+    made = perdure.meta(["anil(0.05)", "reptile"], home=home, plugins=plugins, tracking=False, **how)
+    assert not made.failed, [o.problem for o in made.failed]
+    assert [o.run.optimizer for o in made.outcomes] == ["adam", "sgd(0.5)"] and "--optimizer" not in made.line
+    assert "adam of anil(0.05), sgd(0.5) of reptile" in Path(made.report).read_text()
+    run, site = made.outcomes[0].run, Site(home)
+    kept = Store(site.folder(run)).load()
+    assert set(kept["still"]) == {"first.weight", "first.bias"} and "first.bias" not in kept["learned"]["weights"]
+    (tmp_path / "wave.csv").write_text("x,y\n0,1\n1,2\n-1,0.5\n2,\n")
+    one, two = (adapt(run.id, str(tmp_path / "wave.csv"), 3, home) for _ in range(2))
+    weights = {k: v.clone() for k, v in (kept["learned"]["weights"] | kept["still"]).items()}
+
+    def outputs(x):
+        hidden = (x @ weights["first.weight"].T + weights["first.bias"]).tanh()
+        hidden = (hidden @ weights["body.weight"].T + weights["body.bias"]).tanh()
+        return hidden @ weights["head.weight"].T + weights["head.bias"]
+
+    x, y = torch.tensor([[0.0], [1.0], [-1.0]]), torch.tensor([[1.0], [2.0], [0.5]])
+    for _ in range(3):
+        own = [weights[k].requires_grad_() for k in ("head.weight", "head.bias")]
+        slopes = torch.autograd.grad((outputs(x) - y).square().mean(), own)
+        weights |= {
+            k: (v - 0.05 * g).detach() for k, v, g in zip(("head.weight", "head.bias"), own, slopes, strict=True)
+        }
+    assert one.values == two.values and one.said[0] == pytest.approx(outputs(torch.tensor([[2.0]])).item(), rel=1e-5)
+    net = meta_build(run, None)[1]
+    assert not torch.equal(net.state_dict()["first.weight"], kept["still"]["first.weight"])
+    start_from(net, Run(model="odd", start=run.id), site)
+    assert torch.equal(net.state_dict()["first.weight"], kept["still"]["first.weight"])
+    wider = type(net)((1,), 4)  # whose head, defined first, begins anew
+    before = wider.state_dict()["head.weight"].clone()
+    start_from(wider, Run(model="odd", start=run.id), site)
+    assert torch.equal(wider.state_dict()["head.weight"], before)
+    assert torch.equal(wider.state_dict()["body.weight"], kept["learned"]["weights"]["body.weight"])
+
+
+def test_what_is_compared_is_called_by_its_name():
+    assert Command((MetaRun().normal(),)).title == "1 meta-learner on sinusoid"
+    assert Command((MetaRun().normal(), MetaRun("reptile").normal())).title == "2 meta-learners on sinusoid"
+    assert Command((Run(),)).title == "1 strategy on split(digits)"
+
+
+def test_reptile_descends_where_nothing_else_is_asked_for():
+    assert MetaRun("reptile").normal().optimizer == "sgd(0.5)" and MetaRun("reptile").outer == "sgd(0.5)"
+    assert MetaRun("reptile", optimizer="adam").normal().optimizer == MetaRun().normal().optimizer == "adam"
+    assert MetaRun("reptile").id != MetaRun("reptile", optimizer="adam").id
 
 
 def test_tasks_that_cannot_be_taken_are_refused(waves, tmp_path):

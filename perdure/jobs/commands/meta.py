@@ -9,7 +9,7 @@ def meta(
     on: o.Episodes = "sinusoid",
     seeds: o.Seeds = "1",
     model: o.MetaModel = None,
-    optimizer: o.Optimizer = "adam",
+    optimizer: o.OuterOptimizer = "",
     loss: o.Loss = "",
     iterations: o.Iterations = 10_000,
     batch: o.Batch = 25,

@@ -23,7 +23,7 @@ def tune(
     finalists: o.Finalists = None,
     fresh: o.Fresh = 3,
     model: o.SpaceModel = None,
-    optimizer: o.Optimizer = "adam",
+    optimizer: o.OuterOptimizer = "",
     epochs: o.Epochs = 20,
     steps: o.Steps = None,
     batch_size: o.BatchSize = 32,

@@ -16,7 +16,7 @@ def meta_table(comparison: "MetaComparison", console) -> None:
     run, league = comparison.outcomes[0].run, comparison.league
     what, unit, shown = ("accuracy", " %", percent) if league[0].accuracy else ("loss", "", small)
     length = f"{run.plan.iterations} iterations of {run.plan.batch} tasks"
-    settings = ", ".join(filter(None, (run.episodes, run.model, run.optimizer, run.loss, length)))
+    settings = ", ".join(filter(None, (run.episodes, run.model, comparison.outer, run.loss, length)))
     title = Text(f"{settings}; {what}{unit} on {run.tested} test tasks after")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("meta-learner")

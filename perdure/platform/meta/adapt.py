@@ -51,7 +51,8 @@ class Answers:
 
 
 def adapt(id: str, data: str, steps: int | None = None, home: str = "perdure-runs") -> Answers:
-    """Adapt a finished run by (the beginning of) its id to the task in a file, and answer the task's queries.
+    """Adapt a finished run by (the beginning of) its id to the task in a file, and answer the task's queries, both in
+    evaluation mode, as test tasks are.
 
     data: a CSV file, whose last column holds the answers, empty for queries; an .npz file with arrays x, y and
     queries; or a folder of images, whose folders are classes, and whose other images are queries. steps: as many as
@@ -67,7 +68,8 @@ def adapt(id: str, data: str, steps: int | None = None, home: str = "perdure-run
     expect_same(run, site)
     about = kept["tasks"]
     shape, outputs, classes = tuple(about["shape"]), about["outputs"], about["classes"]
-    _, loss = judged_model(run, shape, outputs, classes)
+    model, loss = judged_model(run, shape, outputs, classes)
+    model.load_state_dict(kept.get("still", {}), strict=False)
     task = _read(Path(data), shape, classes)
     known = task.classes
     if classes is not None and not 1 < len(known) <= classes:
@@ -77,7 +79,7 @@ def adapt(id: str, data: str, steps: int | None = None, home: str = "perdure-run
     learner = meta_learner(run.learner)
     learned, count = kept["learned"], learner.steps if steps is None else steps
     x, y, queries = (part.to(run.device) for part in (task.x, task.y, task.queries))
-    with torch.no_grad():
+    with torch.no_grad(), loss.resting():
         Rng(run.seed).fold("adapt").seed_torch()
         answers = learner.answers(loss, learned, x, y, queries, count)
         before, after = (loss.of(learner.answers(loss, learned, x, y, x, n), y).item() for n in (0, count))

@@ -35,6 +35,13 @@ class MetaComparison(Outcomes):
         table = [_standing(learner, group) for learner, group in self.by_method().items() if group]
         return sorted(table, key=_rank)
 
+    @property
+    def outer(self) -> str:
+        """The outer optimizers: one, or whose each is."""
+        known = {o.run.learner: o.run.outer for o in self.outcomes}
+        same = len(set(known.values())) == 1
+        return next(iter(known.values())) if same else ", ".join(f"{each} of {who}" for who, each in known.items())
+
     def frame(self) -> Any:
         """A pandas.DataFrame with one line a run: its parameters, its losses and accuracies, its status."""
         import pandas
@@ -57,7 +64,7 @@ class MetaComparison(Outcomes):
 
     def covers(self) -> dict[str, Any]:
         """What a tracker shows first."""
-        return {"accuracy_over_stream": self.figures()["curves"]} if self.league else {}
+        return {"validation": self.figures()["curves"]} if self.league else {}
 
 
 def told(rows: Sequence[Row]) -> dict[str, float]:
@@ -97,7 +104,8 @@ def line(learners: Sequence[str], run: MetaRun, seeds: Sequence[int], how: dict[
     """What to type for runs like `run`, of these learners from these seeds, with every setting that counts."""
     import shlex
 
-    parts = ["--on", run.episodes, "--model", run.model, "--optimizer", run.optimizer]
+    parts = ["--on", run.episodes, "--model", run.model]
+    parts += ["--optimizer", run.optimizer] if run.optimizer else []  # else each learner has its own
     given = asdict(run.plan) | {"tested": run.tested, "adapted": ",".join(map(str, run.adapted)) + ","}
     given |= {k: v for k in ("threads", "device", "loss") if (v := getattr(run, k)) != getattr(MetaRun(), k)}
     parts += ["--compiled"] if given.pop("compiled") else []

@@ -29,7 +29,7 @@ class MetaRun:
     learner: str = "maml"
     episodes: str = "sinusoid"
     model: str = "mlp(40, 40)"
-    optimizer: str = "adam"  # the outer one
+    optimizer: str = ""  # the outer one; by default the learner's own: adam, or of reptile plain descent
     seed: int = 0
     plan: MetaPlan = field(default_factory=MetaPlan)
     tested: int = 600  # test tasks, once the last iteration is done; 0 where settings are chosen on validation tasks
@@ -55,6 +55,16 @@ class MetaRun:
     def on(self) -> str:
         return self.episodes
 
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """What a method is called, and several of them."""
+        return "meta-learner", "meta-learners"
+
+    @property
+    def outer(self) -> str:
+        """The outer optimizer. Raises NotationError where it is the learner's, and that cannot be read."""
+        return self.optimizer or meta_learner(self.learner).outer
+
     @cached_property
     def id(self) -> str:
         """12 hexadecimal digits; the same for two texts that mean the same."""
@@ -70,7 +80,7 @@ class MetaRun:
             learner=spell(meta_learner(self.learner), META_LEARNERS),
             episodes=spell(episode_recipe(self.episodes), EPISODES | DATASETS),
             model=names.spelled(names.model(self.model)),
-            optimizer=names.spelled(names.optimizer(self.optimizer)),
+            optimizer=names.spelled(names.optimizer(self.outer)),
             loss=self.loss and spell(loss_of(self.loss), LOSSES),
         )
 
@@ -107,7 +117,7 @@ def meta_build(run: MetaRun, dataset: Dataset | None) -> tuple[Tasks, nn.Module,
 def judged_model(run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None) -> tuple[nn.Module, TaskLoss]:
     """The model for tasks of such samples, and its loss. Raises ValueError for one of other answers than theirs."""
     of = loss_of(run.loss or ("squared_error" if classes is None else "cross_entropy"))
-    if of.of_classes != (classes is not None):
+    if of.of_classes is not None and of.of_classes != (classes is not None):
         kinds = {True: "classes", False: "values"}
         asked = kinds[classes is not None]
         raise ValueError(f"{run.loss} is a loss of {kinds[of.of_classes]}, and {run.episodes} asks for {asked}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...strategies import names
-from ...strategies.meta.base import MetaLearner, Params, TaskLoss, Told, weights_of
+from ...strategies.meta.base import MetaLearner, Params, TaskLoss, Told, still_of, weights_of
 from ...strategies.meta.names import meta_learner
 from ...strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
 from ...strategies.rng import Rng
@@ -40,14 +40,17 @@ class Meta:
 
     def steps(self, checkpoint, due):
         run, rng, start = self.run, Rng(self.run.seed), time.perf_counter()
-        optimizer = names.optimizer(run.optimizer)
+        optimizer = names.optimizer(run.outer)
         tasks = {"shape": list(self.tasks.shape), "outputs": self.tasks.outputs, "classes": self.tasks.classes}
-        with _shared(run, self.tasks, self.site) if self.site.workers > 1 else nullcontext() as share:
+        self.model.load_state_dict((checkpoint or {}).get("still", {}), strict=False)
+        still = still_of(self.model)  # may come from anywhere, so that it is kept beside what is learned
+        about = {"tasks": tasks} | ({"still": still} if still else {})
+        with _shared(run, self.tasks, self.site, still) if self.site.workers > 1 else nullcontext() as share:
             for stone in meta_learn(
                 self.tasks, self.model, self.loss, self.learner, optimizer, run.plan, rng, checkpoint, due, share
             ):
                 place = (self._reached(stone.iteration), stone.iteration)
-                checkpoint = stone.checkpoint | {"tasks": tasks}
+                checkpoint = stone.checkpoint | about
                 if isinstance(stone, MetaBookmark):
                     yield Step(place, checkpoint)
                     continue
@@ -123,7 +126,7 @@ def drawn(tasks: Tasks, loss: TaskLoss, learner: MetaLearner, learned: dict[str,
 
     some = tasks.draw(DRAWN, rng.fold("pictures")["tasks"], "test")
     line = torch.linspace(-5, 5, 201, device=some.query_x.device)[:, None]
-    with torch.no_grad():
+    with torch.no_grad(), loss.resting():
         answers = {
             count: [learner.answers(loss, learned, x, y, line, count).cpu() for x, y, *_ in zip(*some, strict=True)]
             for count in (STEPS if learner.steps else (0,))
@@ -132,7 +135,7 @@ def drawn(tasks: Tasks, loss: TaskLoss, learner: MetaLearner, learned: dict[str,
 
 
 @contextmanager
-def _shared(run: MetaRun, tasks: Tasks, site: Site) -> Iterator[Share]:
+def _shared(run: MetaRun, tasks: Tasks, site: Site, still: Params) -> Iterator[Share]:
     """Ray actors that reckon the parts of every meta-batch; which of them does changes no bit."""
     import ray
 
@@ -143,7 +146,9 @@ def _shared(run: MetaRun, tasks: Tasks, site: Site) -> Iterator[Share]:
     try:
         cluster.slots(workers, run.threads, 0.0)
         made = remote(num_cpus=run.threads)(Sharer)
-        actors = [made.remote(run, tasks.shape, tasks.outputs, tasks.classes, site.plugins) for _ in range(workers)]
+        kept = {k: v.cpu().numpy() for k, v in still.items()}
+        given = (run, tasks.shape, tasks.outputs, tasks.classes, site.plugins, kept)
+        actors = [made.remote(*given) for _ in range(workers)]
         try:
             ray.get([actor.ready.remote() for actor in actors])
 
@@ -170,12 +175,19 @@ class Sharer:
     """In an actor: what parts of a meta-batch say, to the same bits as at home."""
 
     def __init__(
-        self, run: MetaRun, shape: tuple[int, ...], outputs: int, classes: int | None, modules: tuple[str, ...]
+        self,
+        run: MetaRun,
+        shape: tuple[int, ...],
+        outputs: int,
+        classes: int | None,
+        modules: tuple[str, ...],
+        still: dict[str, Any],
     ):
         plugins.load(modules)
         torch.set_num_threads(run.threads)
         self.run = run
-        _, loss = judged_model(run, shape, outputs, classes)
+        model, loss = judged_model(run, shape, outputs, classes)
+        model.load_state_dict({k: torch.tensor(v) for k, v in still.items()}, strict=False)
         self.gradient = gradient_of(meta_learner(run.learner), loss, run.plan.compiled)
 
     def ready(self) -> None:

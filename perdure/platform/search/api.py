@@ -10,6 +10,8 @@ from typing import Any
 
 from ...notation import parsed, spell
 from ...strategies.loop import Plan
+from ...strategies.meta.base import MetaLearner
+from ...strategies.meta.names import META_LEARNERS
 from ...strategies.meta.train import MetaPlan
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from .. import cluster, plugins
@@ -53,7 +55,7 @@ def tune(
     finalists: int | None = None,
     fresh: int = 3,
     model: str | None = None,
-    optimizer: str = "adam",
+    optimizer: str = "",
     epochs: int = 20,
     batch_size: int = 32,
     steps: int | None = None,
@@ -73,9 +75,10 @@ def tune(
     """Search for the settings of a strategy on a stream, or of a meta-learner on episodes, and try the best anew.
 
     method, model, optimizer: texts with choice(...), uniform(low, high), loguniform(low, high), quniform(low, high,
-    step) and randint(low, high) where values are sought. objective: measures, or one sum of them, as "accuracy - 0.5 *
-    forgetting"; two make a Pareto front. by: random, grid or optuna. scheduler: asha stops trials early, after `grace`
-    milestones at the earliest; pbt moves a population every `interval` milestones.
+    step) and randint(low, high) where values are sought; the optimizer is adam by default, or the meta-learner's own.
+    objective: measures, or one sum of them, as "accuracy - 0.5 * forgetting"; two make a Pareto front. by: random, grid
+    or optuna. scheduler: asha stops trials early, after `grace` milestones at the earliest; pbt moves a population
+    every `interval` milestones.
     share: of the training samples, held out to choose by; a test sample is never chosen by. first: only so many
     experiences are searched on. seeds_per_trial: a trial is judged by their mean. finalists: that are made again on
     the whole stream, from `fresh` seeds of their own, and tested; one, or three of a front.
@@ -95,13 +98,13 @@ def tune(
         made_up = episode_recipe(on).source() is None
         model = model or ("mlp(40, 40)" if made_up else "conv4(32)")
         common = {"threads": threads, "device": device, "loss": loss}
-        run: Any = MetaRun(method, on, model, optimizer, seed, plan, tested=0, **common)
+        run: Any = MetaRun(method, on, model, optimizer or _outer(method), seed, plan, tested=0, **common)
         aims = "loss" if made_up else "accuracy"
     else:
         if loss:
             raise ValueError("loss is of episodes, and strategies bring their own to a stream; leave it out")
         plan = Plan(epochs, batch_size, steps)
-        run = Run(method, on, model or "mlp(64, 64)", optimizer, seed, plan, threads=threads, device=device)
+        run = Run(method, on, model or "mlp(64, 64)", optimizer or "adam", seed, plan, threads=threads, device=device)
         run, aims = continual(run, share, first), "accuracy"
         on = spell(stream_recipe(on), STREAMS | DATASETS)
     run = with_content(run, Data(Site(where.home, where.data)))
@@ -260,3 +263,15 @@ def _meta(on: str) -> bool:
     _, tree = parsed(on)
     called = tree.func if isinstance(tree, ast.Call) else tree
     return isinstance(called, ast.Name) and called.id in EPISODES
+
+
+def _outer(method: str) -> str:
+    """The outer optimizer of the meta-learners in a text. Raises ValueError where they have different ones."""
+    _, tree = parsed(method)
+    known = [
+        META_LEARNERS[part.id] for part in ast.walk(tree) if isinstance(part, ast.Name) and part.id in META_LEARNERS
+    ]
+    own = {cls.outer for cls in known} or {MetaLearner.outer}
+    if len(own) > 1:
+        raise ValueError(f"{method} has learners of different outer optimizers ({', '.join(sorted(own))}); say which")
+    return own.pop()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Generator, Nets
-from .networks import Decoder, adam, batches, descend, in_order, normal, perceptron
+from .networks import Decoder, adam, batches, descend, in_order, normal, perceptron, refuse_unlike
 
 
 @dataclass(frozen=True)
@@ -140,4 +140,5 @@ class LinearAutoencoder(SpreadCodes):
 
 def square_error(told: Tensor, x: Tensor) -> Tensor:
     """Summed over the dimensions of (B, D), mean over the batch."""
+    refuse_unlike(told, x)
     return (told - x).square().sum(1).mean()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..finite import Diverged
+from ..modes import to_training
 from ..rng import Rng
 
 State = dict[str, Any]  # "nets": tensors by name; "shape" of a sample; "seen" (K,) bool
@@ -100,7 +101,7 @@ class Generator(ABC):
         nets = self.built(shape, conditions, data.x.device, rng)
         if start is not None:
             nets.load_state_dict(start["nets"])
-        nets.train()
+        to_training(nets)
         per_epoch = len(data.x) // min(len(data.x), self.batch_size)
         looks, heard = max(1, self.steps // LOOKS), []
         with torch.enable_grad(), seeded(rng.integer("steps")):

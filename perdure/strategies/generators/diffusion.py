@@ -16,7 +16,7 @@ from ..rng import Rng
 from .autoencoder import Spread, square_error
 from .base import Data, Generator, Nets, State
 from .denoisers import Perceptron, UNet
-from .networks import Decoder, adam, batches, descend, in_order, normal, perceptron
+from .networks import Decoder, adam, batches, descend, in_order, normal, perceptron, refuse_unlike
 from .schedules import (
     Schedule,
     ancestral_step,
@@ -194,6 +194,7 @@ class Diffusion(Generator):
         return (told / 2).tanh() if self._bounded else told  # 2 σ(told) - 1
 
     def _error(self, told: Tensor, wanted: Tensor) -> Tensor:
+        refuse_unlike(told, wanted)
         if self._bounded:
             return F.binary_cross_entropy_with_logits(told, (1 + wanted) / 2, reduction="none")
         return (told - wanted).square()

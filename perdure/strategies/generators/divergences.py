@@ -1,6 +1,7 @@
 """How far apart two distributions are: known by formula, or by samples of each.
 
-Where samples are compared, rows are samples: x (N, D), y (M, D), float, in whatever unit the data have.
+Where samples are compared, rows are samples: x (N, D), y (M, D), float, in whatever unit the data have. Shapes that do
+not go together so, and would be broadcast, are refused.
 """
 
 from math import log, pi
@@ -14,6 +15,7 @@ LOG2 = log(2)  # nats: the JSD of distributions that share nothing
 
 def kl(p: Tensor, q: Tensor) -> Tensor:
     """KL(p || q) = sum p log(p / q) of categoricals (..., K), in nats; infinite where q = 0 < p. Not symmetric."""
+    _refuse_others("categories", p.shape[-1:], q.shape[-1:])
     return torch.where(p > 0, p * (p.log() - q.log()), torch.zeros_like(p)).sum(-1)
 
 
@@ -33,6 +35,7 @@ def gaussian_kls(
 
 def jsd(p: Tensor, q: Tensor) -> Tensor:
     """½ KL(p || m) + ½ KL(q || m), m = ½(p + q), of categoricals (..., K): in [0, log 2] nats, symmetric (Lin 1991)."""
+    _refuse_others("categories", p.shape[-1:], q.shape[-1:])
     middle = (p + q) / 2
     return (kl(p, middle) + kl(q, middle)) / 2
 
@@ -56,6 +59,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: int = 1) -> Tensor:
 
     The p-th power of the distance, in the data's unit to the power p; for p = 1 the distance itself.
     """
+    _refuse_others("samples but for their number", x.shape[:-1], y.shape[:-1])
     x, y = x.sort(-1).values, y.sort(-1).values
     n, m = x.shape[-1], y.shape[-1]
     if n == m:
@@ -72,6 +76,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, p: int = 1) -> Tensor:
 
 def cramer_1d(x: Tensor, y: Tensor) -> Tensor:
     """∫(F - G)² of samples (..., N) and (..., M) of a line, exact, in the data's unit (Székely 2003)."""
+    _refuse_others("samples but for their number", x.shape[:-1], y.shape[:-1])
     both, order = torch.cat([x, y], -1).sort(-1)
     step = torch.cat([torch.full_like(x, 1 / x.shape[-1]), torch.full_like(y, -1 / y.shape[-1])], -1)
     gap = step.gather(-1, order).cumsum(-1)[..., :-1]
@@ -109,6 +114,7 @@ def mmd(x: Tensor, y: Tensor, widths: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 5
 def frechet(x: Tensor, y: Tensor) -> Tensor:
     """|μ_x - μ_y|² + tr(Σ_x + Σ_y - 2(Σ_x Σ_y)^½), of Gaussians fitted to features (Heusel et al. 2017,
     arXiv:1706.08500, eq. 6), () tensor. Computed in double precision."""
+    _refuse_others("dimensions", x.shape[1:], y.shape[1:])
     x, y = x.double(), y.double()
     a, b = torch.cov(x.T).reshape(x.shape[1], -1), torch.cov(y.T).reshape(x.shape[1], -1)
     values, vectors = torch.linalg.eigh(a)
@@ -121,6 +127,13 @@ def log_normal(x: Tensor, mean: Tensor | float = 0.0, log_var: Tensor | float = 
     """log N(x; mean, exp(log_var)) of (..., D), summed over D, in nats."""
     log_var = torch.as_tensor(log_var, dtype=x.dtype, device=x.device)
     return -0.5 * ((x - mean).square() / log_var.exp() + log_var + log(2 * pi)).expand_as(x).sum(-1)
+
+
+def _refuse_others(what: str, one: torch.Size, other: torch.Size) -> None:
+    if one != other:
+        raise ValueError(
+            f"expected the same {what} of both, got {tuple(one)} and {tuple(other)}, which do not go together"
+        )
 
 
 def _square_distances(a: Tensor, b: Tensor) -> Tensor:

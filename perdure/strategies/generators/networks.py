@@ -47,8 +47,21 @@ class Decoder(nn.Module):
         return x if self.bounds is None else self.bounds[0] + (self.bounds[1] - self.bounds[0]) * x.sigmoid()
 
 
+def refuse_unlike(told: Tensor, x: Tensor) -> None:
+    """Raise ValueError, with both shapes, where what a network tells would be broadcast against what it should."""
+    if told.shape != x.shape:
+        raise ValueError(
+            f"expected a network that answers {tuple(x.shape)} with the same shape, got {tuple(told.shape)}, which "
+            "would be broadcast; flatten what it answers"
+        )
+
+
 def adam(net: nn.Module, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> optim.Adam:
-    return optim.Adam(net.parameters(), lr, betas, fused=True)
+    """Of the weights that are learned: frozen ones (requires_grad=False) stay as they are."""
+    learned = [p for p in net.parameters() if p.requires_grad]
+    if not learned:
+        raise ValueError("every weight of a network is frozen (requires_grad=False); leave some of them to be learned")
+    return optim.Adam(learned, lr, betas, fused=True)
 
 
 def descend(optimizer: optim.Optimizer, loss: Tensor) -> None:

@@ -2,14 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ...streams.episodes import Episodes
+from ..modes import frozen, learning, resting
 from .batched import Outputs, batched
+from .losses import Aligned
+from .usage import Order, known_order
 
 Params = dict[str, Tensor]
 # layers whose gradients of gradients vmap gets wrong where they have weights (pytorch/functorch issue 534)
@@ -18,13 +23,32 @@ WRONG_TOGETHER = (nn.modules.batchnorm._NormBase, nn.LayerNorm)
 
 @dataclass(frozen=True, eq=False)
 class TaskLoss:
-    """The loss of a model under any weights, on x (n, ...) against y (n, ...): ()."""
+    """The loss of a model under any weights, on x (n, ...) against y (n, ...): ().
+
+    Raises ValueError, with both shapes, for y that are neither like the outputs nor a class for each sample: they would
+    be broadcast.
+    """
 
     outputs: Callable[[Mapping[str, Tensor], Tensor], Tensor]  # of weights, on x (n, ...): (n, ...)
     of: Callable[[Tensor, Tensor], Tensor]  # outputs against y
     classes: int | None = None  # that y tell apart; None where they are values
     together: bool = True  # whether tasks are learned together, by vmap, or one after the other
     batched: Outputs | None = None  # `outputs` of T sets of weights, where that is known without vmap
+    model: nn.Module | None = None  # whose outputs they are
+    order: Order | None = None  # in which the model uses its weights; that of their names where it is not known
+
+    def __post_init__(self):
+        object.__setattr__(self, "of", Aligned.around(self.of, None if self.classes is None else True))
+
+    def learning(self) -> AbstractContextManager:
+        """The model in training mode, as in meta-learning: but for frozen layers, which rest."""
+        if self.model is None or torch.compiler.is_compiling():  # whoever compiles sets the mode before
+            return nullcontext()
+        return learning(self.model)
+
+    def resting(self) -> AbstractContextManager:
+        """The model in evaluation mode, as in tests."""
+        return nullcontext() if self.model is None else resting(self.model)
 
     def __call__(self, weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return self.of(self.outputs(weights, x), y)
@@ -61,8 +85,22 @@ class Told:
 
 
 class MetaLearner(ABC):
-    """Subclasses are frozen dataclasses. What is learned are weights by name, in parts by name: {"weights": ...}."""
+    """Subclasses are frozen dataclasses. What is learned are weights by name, in parts by name: {"weights": ...}.
 
+    Frozen weights (requires_grad=False) are not among them: neither a task nor the outer optimizer moves them.
+    While it meta-learns, the model is in training mode on support and queries alike; in tests (validation and test
+    tasks, `adapt`) it is in evaluation mode on both, so that a task's answers are the same every time.
+
+    | layer | training: support, queries | tests: support, queries |
+    |---|---|---|
+    | dropout and its kin | on, drawn anew for every task and step | off |
+    | normalisation by the batch, without running statistics | by the task's own samples of the pass | the same |
+    | normalisation with running statistics | refused, but where frozen: by those, which stay | the same |
+    | layer and group normalisation | no difference | no difference |
+    | k-winners, and heterogeneous dropout of them | refused: they count wins in buffers | refused |
+    """
+
+    outer: ClassVar[str] = "adam"  # the outer optimizer, where none is asked for
     lr: float
     steps: int
 
@@ -81,7 +119,11 @@ class MetaLearner(ABC):
     def adapted(
         self, loss: TaskLoss, learned: dict[str, Params], x: Tensor, y: Tensor, steps: int | None = None
     ) -> Params:
-        """The weights for one task, after `steps` steps on its support x (K, ...) and y (K, ...)."""
+        """The weights for one task, after `steps` steps on its support x (K, ...) and y (K, ...).
+
+        In the mode that the model is in: who asks sets it, by `loss.learning()` or `loss.resting()`. So do `answers`
+        and `told`.
+        """
 
     def answers(
         self,
@@ -104,14 +146,13 @@ class MetaLearner(ABC):
 
         Tasks whose loss or gradient is not finite are left out, and told of.
         """
-        if loss.together:
-            parts, losses = vmap(lambda *task: self.told(loss, learned, Episodes._make(task)), randomness="different")(
-                *tasks
-            )
-        else:
+        with loss.learning():
+            if loss.together:
+                together = vmap(lambda *task: self.told(loss, learned, Episodes._make(task)), randomness="different")
+                return summed(*together(*tasks))
             every = [self.told(loss, learned, Episodes._make(task)) for task in zip(*tasks, strict=True)]
-            losses = torch.stack([one for _, one in every])
-            parts = {k: {n: torch.stack([g[k][n] for g, _ in every]) for n in v} for k, v in every[0][0].items()}
+        losses = torch.stack([one for _, one in every])
+        parts = {k: {n: torch.stack([g[k][n] for g, _ in every]) for n in v} for k, v in every[0][0].items()}
         return summed(parts, losses)
 
 
@@ -131,18 +172,34 @@ def task_loss(model: nn.Module, of: Callable[[Tensor, Tensor], Tensor], classes:
     def outputs(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(model, dict(weights), (x,))
 
-    return TaskLoss(outputs, of, classes, goes_together(model), batched(model))
+    return TaskLoss(outputs, of, classes, goes_together(model), batched(model), model, known_order(model))
 
 
 def weights_of(model: nn.Module) -> Params:
-    """The model's weights to start from, detached copies. Raises ValueError for layers that remember batches."""
+    """The model's weights to start from, detached copies, without those that are frozen.
+
+    Raises ValueError for layers that remember batches, and where all weights are frozen.
+    """
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats and not frozen(module):
             raise ValueError(
                 f"{name} ({type(module).__name__}) keeps running statistics, which tasks would mix; build it with "
-                "track_running_stats=False: every task is then normalised by its own batches"
+                "track_running_stats=False: every task is then normalised by its own batches; or freeze its weights: "
+                "it then goes by its running statistics, and leaves them as they are"
             )
-    return {k: v.detach().clone() for k, v in model.named_parameters()}
+    weights = {k: v.detach().clone() for k, v in model.named_parameters() if v.requires_grad}
+    if not weights:
+        raise ValueError(
+            "every weight of the model is frozen (requires_grad=False), so that nothing can be learned; leave those of "
+            "one layer at least to be learned"
+        )
+    return weights
+
+
+def still_of(model: nn.Module) -> Params:
+    """What of a model's state is not learned: frozen weights, and buffers; detached copies."""
+    learned = {k for k, v in model.named_parameters() if v.requires_grad}
+    return {k: v.detach().clone() for k, v in model.state_dict().items() if k not in learned}
 
 
 def goes_together(model: nn.Module) -> bool:
@@ -151,7 +208,8 @@ def goes_together(model: nn.Module) -> bool:
     Not where that is slower: on a CPU, convolutions whose weights differ from task to task (`benchmarks/meta.py`). A
     rule rather than a stopwatch, for the two ways round differently and a run must come out the same every time.
     """
-    slow = any(isinstance(m, nn.modules.conv._ConvNd) and m.weight.device.type == "cpu" for m in model.modules())
+    convolutions = [m.weight for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)]
+    slow = any(weight.requires_grad and weight.device.type == "cpu" for weight in convolutions)
     return exact_together(model) and not slow
 
 

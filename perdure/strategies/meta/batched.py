@@ -15,10 +15,17 @@ def batched(model: nn.Module) -> Outputs | None:
     if type(model) is not nn.Sequential or not all(_known(layer) for layer in model):
         return None
 
+    names = {id(p): name for name, p in model.named_parameters()}  # one for each, though layers may share it
+
     def outputs(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        for name, layer in model.named_children():
+        def own(p: Tensor) -> Tensor:
+            """(T, ...) of what every task has for itself; of frozen weights, the model's own."""
+            name = names[id(p)]
+            return weights[name] if name in weights else p.expand(len(x), *p.shape)
+
+        for layer in model:  # as often as it is in the chain: `children` tells of each once
             if isinstance(layer, nn.Linear):
-                x = _linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+                x = _linear(x, own(layer.weight), None if layer.bias is None else own(layer.bias))
             else:
                 x = x.flatten(2) if isinstance(layer, nn.Flatten) else layer(x)
         return x

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from difflib import get_close_matches
+from itertools import takewhile
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, autograd
@@ -33,12 +35,18 @@ class MAML(MetaLearner):
         def slopes(own: Params, rest: Params) -> Params:
             return grad(lambda p: loss({**rest, **p}, x, y))(own)
 
-        return self._moved(learned, self.steps if steps is None else steps, slopes)
+        names = self.moving(loss, learned["weights"], x)
+        return self._moved(learned, names, self.steps if steps is None else steps, slopes)
 
-    def _moved(self, learned: dict[str, Params], steps: int, slopes: Callable[[Params, Params], Params]) -> Params:
-        """The weights after so many steps. slopes: of those that move, beside the rest."""
+    def _moved(
+        self,
+        learned: dict[str, Params],
+        names: tuple[str, ...],
+        steps: int,
+        slopes: Callable[[Params, Params], Params],
+    ) -> Params:
+        """The weights after so many steps of those of these names. slopes: of those that move, beside the rest."""
         weights = dict(learned["weights"])
-        names = self.moves(weights)
         for step in range(steps):
             rest = {k: v for k, v in weights.items() if k not in names}
             own = {k: weights[k] for k in names}
@@ -60,26 +68,33 @@ class MAML(MetaLearner):
         """
         if not loss.together or type(self).adapted is not MAML.adapted or torch.compiler.is_compiling():
             return super().gradient(loss, learned, tasks)
-        with torch.enable_grad():
+        with torch.enable_grad(), loss.learning():
             return self._gradient(loss, learned, tasks)
 
     def _gradient(self, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes) -> Told:
         def slopes(own: Params, rest: Params) -> Params:
             total = loss.each({**rest, **own}, tasks.support_x, tasks.support_y).sum()
-            return dict(zip(own, autograd.grad(total, list(own.values()), create_graph=self.order == 2), strict=True))
+            leaves, second = list(own.values()), self.order == 2
+            found = autograd.grad(total, leaves, create_graph=second, materialize_grads=True)  # 0 of what is not used
+            return dict(zip(own, found, strict=True))
 
         count = len(tasks.support_x)
         each = {
             k: {n: v.detach().expand(count, *v.shape).requires_grad_() for n, v in part.items()}
             for k, part in learned.items()
         }
-        losses = loss.each(self._moved(each, self.steps, slopes), tasks.query_x, tasks.query_y)
+        names = self.moving(loss, learned["weights"], tasks.support_x[0])
+        losses = loss.each(self._moved(each, names, self.steps, slopes), tasks.query_x, tasks.query_y)
         leaves = [v for part in each.values() for v in part.values()]
         found = iter(autograd.grad(losses.sum(), leaves, materialize_grads=True))
         return summed({k: {n: next(found) for n in part} for k, part in each.items()}, losses)
 
+    def moving(self, loss: TaskLoss, weights: Params, x: Tensor) -> tuple[str, ...]:
+        """The weights that a task of such samples x (n, ...) moves."""
+        return self.moves(weights)
+
     def moves(self, weights: Params) -> tuple[str, ...]:
-        """The weights that a task moves."""
+        """The weights that a task moves, as their names alone tell; of weights in the order of the model."""
         return tuple(weights)
 
     def rate(self, learned: dict[str, Params], name: str, step: int) -> float | Tensor:
@@ -89,11 +104,46 @@ class MAML(MetaLearner):
 
 @dataclass(frozen=True)
 class ANIL(MAML):
-    """MAML whose tasks move the last layer alone (Raghu et al. 2020, arXiv:1909.09157)."""
+    """MAML whose tasks move the head alone (Raghu et al. 2020, arXiv:1909.09157): the layer whose weights the forward
+    pass uses last, wherever it is defined, or the one that is named.
+
+    Raises ValueError for a name that no layer has, and where the layer that is used last is frozen.
+    """
+
+    head: str = ""  # the name of a layer or of a part of the model, as "fc"
+
+    def init(self, weights, chance):
+        self.moves(weights)  # refuses an unknown name
+        return super().init(weights, chance)
+
+    def moving(self, loss, weights, x):
+        if self.head or loss.order is None:
+            return self.moves(weights)
+        order = loss.order(x)
+        last = _layer(order[-1])
+        own = set(
+            takewhile(lambda k: not _layer(k), reversed(order))
+        )  # of the model itself, as a head that is a matrix
+        names = tuple(k for k in weights if (_layer(k) == last if last else k in own))
+        if not names:
+            raise ValueError(
+                f"the layer that the model uses last, {last or 'its own'}, is frozen, and anil moves no other; name "
+                f"one that tasks may move, as anil(head={_layers(weights)[-1]!r})"
+            )
+        return names
 
     def moves(self, weights):
-        last = _layer(list(weights)[-1])
-        return tuple(k for k in weights if _layer(k) == last)
+        if not self.head:
+            return tuple(k for k in weights if _layer(k) == _layer(list(weights)[-1]))
+        names = tuple(k for k in weights if k == self.head or k.startswith(f"{self.head}."))
+        if not names:
+            known = _layers(weights)
+            near = get_close_matches(self.head, known, 1)
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"the model has no layer {self.head!r} whose weights are learned{meant}; it has {', '.join(known)}"
+            )
+        return names
 
 
 @dataclass(frozen=True)
@@ -126,12 +176,15 @@ class ScheduledMAML(MAML):
 
 @dataclass(frozen=True)
 class Reptile(MetaLearner):
-    """Weights are drawn to where tasks lead them: the gradient is what `steps` steps take off, learned - adapted
-    (Nichol et al. 2018, arXiv:1803.02999, eq. 1); the outer rate is the outer optimizer's.
+    """Weights are drawn to where tasks lead them: φ ← φ + ε mean(U^k(φ) - φ), the mean over the tasks of a meta-batch,
+    U^k the `steps` steps on one (Nichol et al. 2018, arXiv:1803.02999, algorithm 2).
 
-    Support and queries alike are learned from, as published; `adapted` has the support only.
+    As a gradient for the outer optimizer: φ - U^k(φ). Plain descent, sgd(ε), makes the published rule, and is what
+    `perdure meta` takes where no other is asked for; sgd(0.5), without annealing. Adam would rescale every weight by
+    itself. Support and queries alike are learned from, as published; `adapted` has the support only.
     """
 
+    outer: ClassVar[str] = "sgd(0.5)"
     lr: float = 0.02
     steps: int = 5
 
@@ -154,8 +207,14 @@ def refuse_no_steps(lr: float, steps: int) -> None:
 
 
 def _layer(name: str) -> str:
-    """That a weight belongs to, as "3" of "3.weight"."""
-    return name.rpartition(".")[0]
+    """That a weight belongs to, as "3" of "3.weight", and of "3.parametrizations.weight.original"."""
+    whole, parametrized, _ = name.partition(".parametrizations.")
+    return whole if parametrized else name.rpartition(".")[0]
+
+
+def _layers(weights: Params) -> list[str]:
+    """That have weights, and weights that are the model's own."""
+    return list(dict.fromkeys(_layer(k) or k for k in weights))
 
 
 def _like(weights: Params, *shape: int) -> Tensor:

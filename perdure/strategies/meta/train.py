@@ -146,7 +146,7 @@ def one_part(gradient: Gradient, learned: dict[str, Params], part: Episodes, rng
 def gradient_of(learner: MetaLearner, loss: TaskLoss, compiled: bool = False) -> Gradient:
     """The learner's gradient. Raises ValueError where it is to be compiled and cannot be."""
     if not compiled:
-        return partial(learner.gradient, loss)
+        return partial(_gradient, learner, loss)
     if not loss.together:
         raise ValueError(
             "tasks of this model are learned one after the other, which would be compiled task by task; take a model "
@@ -158,7 +158,19 @@ def gradient_of(learner: MetaLearner, loss: TaskLoss, compiled: bool = False) ->
         return told.total, told.losses, told.finite
 
     fast = torch.compile(plain, dynamic=False)
-    return lambda learned, tasks: Told(*fast(learned, tasks))
+
+    def gradient(learned: dict[str, Params], tasks: Episodes) -> Told:
+        if loss.order is not None:
+            loss.order(tasks.support_x[0])  # known from here on, and nothing of what is compiled
+        with loss.learning():
+            return Told(*fast(learned, tasks))
+
+    return gradient
+
+
+def _gradient(learner: MetaLearner, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes) -> Told:
+    with loss.learning():  # a learner of one's own may have a gradient of its own
+        return learner.gradient(loss, learned, tasks)
 
 
 def parted(tasks: Episodes, parts: int) -> list[Episodes]:
@@ -189,17 +201,21 @@ def judge(
 def answered(
     learner: MetaLearner, loss: TaskLoss, learned: dict[str, Params], tasks: Episodes, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Losses (T,) and outputs (T, Q, ...) on the queries of T tasks, after so many steps on each."""
+    """Losses (T,) and outputs (T, Q, ...) on the queries of T tasks, after so many steps on each.
+
+    In evaluation mode: dropout is off in the steps on the support and on the queries.
+    """
 
     def one(*task: Tensor) -> tuple[Tensor, Tensor]:
         own = Episodes._make(task)
         answers = learner.answers(loss, learned, own.support_x, own.support_y, own.query_x, steps)
         return loss.of(answers, own.query_y), answers
 
-    if not loss.together:
+    with loss.resting():
+        if loss.together:
+            return vmap(one, randomness="different", chunk_size=100)(*tasks)
         each = [one(*task) for task in zip(*tasks, strict=True)]
-        return torch.stack([losses for losses, _ in each]), torch.stack([answers for _, answers in each])
-    return vmap(one, randomness="different", chunk_size=100)(*tasks)
+    return torch.stack([losses for losses, _ in each]), torch.stack([answers for _, answers in each])
 
 
 def _judging(tasks: Tasks) -> Phase:

@@ -113,3 +113,11 @@ def test_frechet_is_that_of_a_matrix_root():
     exact = (x.mean(0) - y.mean(0)).square().sum() + (a + b - 2 * root).trace()
     torch.testing.assert_close(d.frechet(x, y), exact)
     assert d.frechet(x, x).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["kl", "jsd", "wasserstein_1d", "cramer_1d", "frechet"])
+def test_shapes_that_would_be_broadcast_are_refused(name):
+    one, other = (torch.rand(6, 1), torch.rand(6, 4)) if name == "frechet" else (torch.rand(6), torch.rand(6, 1))
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(ValueError, match="expected the same .* of both, got .* which do not go together"):
+            getattr(d, name)(*pair)
