@@ -1,6 +1,7 @@
 """What is read from a model for a sample: its outputs, or what one of its layers makes of it."""
 
 from difflib import get_close_matches
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ def reading(learner: Learner, of: str = OUTPUTS) -> Answer:
     layer = _named(learner.model, of)
 
     def answer(x: Tensor, task: Tensor, params=None) -> Tensor:
-        seen: list[Tensor] = []
+        seen: list[Any] = []
         hook = layer.register_forward_hook(lambda _, given, out: seen.append(out))
         try:
             outputs = learner.outputs(x, task, params)

@@ -1,7 +1,6 @@
 """A generator that goes on and still draws what it drew: functional regularisation, of its samples."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,7 +10,9 @@ from ..distance_hessians import Distance, diagonal_hessian
 SAMPLES = 256  # that the Hessian is of
 
 
-def hold(samples: Tensor, params: dict[str, Tensor], distance: Distance, weight: float, rng: Any) -> Callable[[], None]:
+def hold(
+    samples: Tensor, params: Mapping[str, Tensor], distance: Distance, weight: float, rng: torch.Generator
+) -> Callable[[], None]:
     """What to do after every step: the proximal step of (weight / 2) sum_i H_ii (w_i - w_i*)².
 
     H is the Hessian of the distance between samples (N, ...), which hang on `params`, and what they become; w* are the

@@ -2,6 +2,7 @@
 arXiv:0909.4061, algorithm 4.4)."""
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -29,22 +30,21 @@ def principal(parts: Parts, count: int, rng: torch.Generator) -> Principal:
     whose variance is the same in more directions than it can follow.
     """
     total = [(part.sum(0), len(part)) for part in parts()]
-    mean = sum(s for s, _ in total) / sum(n for _, n in total)
     scale = 1 / sum(n for _, n in total)
+    mean = scale * _sum(s for s, _ in total)
 
     def times(axes: Tensor) -> Tensor:
         """The covariance times (D, K)."""
-        return sum(scale * ((part - mean).T @ ((part - mean) @ axes)) for part in parts())
+        return scale * _sum((part - mean).T @ ((part - mean) @ axes) for part in parts())
 
-    variance = sum(scale * (part - mean).square().sum() for part in parts())
+    variance = scale * _sum((part - mean).square().sum() for part in parts())
     whole = len(mean) <= WHOLE
     values, axes = _decomposed(parts, mean, scale) if whole else _followed(times, mean, count, rng)
     return Principal(mean, axes[:, :count], (variance - values[:count].sum()).clamp(min=0))
 
 
 def _decomposed(parts: Parts, mean: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    covariance = sum(scale * ((part - mean).T @ (part - mean)) for part in parts())
-    values, axes = torch.linalg.eigh(covariance)
+    values, axes = torch.linalg.eigh(scale * _sum((part - mean).T @ (part - mean) for part in parts()))
     return values.flip(0), axes.flip(1)
 
 
@@ -66,3 +66,7 @@ def _followed(
         f"no {count} principal axes of {len(mean)} dimensions were found in {MOST} turns: the variance beyond them is "
         "nearly as large; ask for another number of them"
     )
+
+
+def _sum(values: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, values)
