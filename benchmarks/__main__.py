@@ -4,6 +4,7 @@ import sys
 
 from . import (
     attacks,
+    coresets,
     data,
     generators,
     loop,
@@ -24,6 +25,7 @@ PARTS = {
     "together": together.main,
     "methods": methods.main,
     "strategies": strategies.main,
+    "coresets": coresets.main,
     "projection": projection.main,
     "generators": generators.main,
     "attacks": attacks.main,

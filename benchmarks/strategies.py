@@ -64,13 +64,14 @@ def main(seeds: int = 5) -> None:
 
 
 def _row(stream, text: str, seeds: int) -> tuple[str, str]:
-    matrices = [_matrix(stream, text, seed) for seed in range(seeds)]
+    matrices = [matrix(stream, text, seed) for seed in range(seeds)]
     measures = (metrics.average_accuracy, metrics.forgetting)
     accuracy, forgetting = (plain(Interval.of([100 * measure(m) for m in matrices])) for measure in measures)
     return accuracy, forgetting
 
 
-def _matrix(stream, text: str, seed: int) -> list:
+def matrix(stream, text: str, seed: int) -> list:
+    """Accuracies after every experience, of one run."""
     torch.manual_seed(seed)
     learner = Learner(model("mlp(400, 400)").build((1, 28, 28), stream.classes.shape[1]), Adam(1e-3), Rng(seed))
     return [stone.accuracy for stone in learn(stream, learner, strategy(text), Plan(steps=250, batch_size=128))]

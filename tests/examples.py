@@ -31,6 +31,7 @@ EXAMPLES = {
         "ewc(10, samples=64, labels='data', decay=0.5)",
         "functional(0.1, distance='kl', samples=64)",
         "functional(0.1, samples=64)",
+        "functional(0.1, samples=64, of='1')",
         "functional(0.1, distance='sliced_cramer', samples=64, slices=4)",
         "functional(0.1, distance='mmd', samples=64, slices=4)",
         "si",

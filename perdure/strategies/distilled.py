@@ -1,32 +1,44 @@
-"""Rehearsal on learned images (Wang et al. 2018, arXiv:1811.10959; Zhao et al. 2021, arXiv:2006.05929)."""
+"""Rehearsal on learned images, by distribution matching (Zhao & Bilen 2023, arXiv:2110.04181)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..streams.experience import Samples, pixels
-from . import team
-from .base import State, Strategy
+from ..streams.experience import Samples, Split, pixels
+from .base import Strategy
 from .learner import Learner
 from .memory import balanced, drawn, joined, refuse_no_room
 
-NOISE = 0.1  # of the weights, relative to a layer's spread: images must fit a neighbourhood of models
+REAL = 256  # samples of a class that a step looks at
+WIDTHS = (400, 400)  # of the random networks
+BIAS = 0.1  # standard deviation of their biases, for inputs of variance 1
+
+
+class Cell(NamedTuple):
+    """Images of one class that are to be learned, and what they stand for."""
+
+    rows: Tensor  # of the memory
+    source: Split | Samples
+    pool: Tensor  # of the source
 
 
 @dataclass(frozen=True)
 class Distilled(Strategy):
-    """Keep `capacity` images in all that were learned to give the gradients that a class's real images give.
+    """Keep `capacity` images in all, learned so that random networks see the same mean in them as in a whole class.
 
-    They start as real samples of the class; `steps` of Adam on their pixels lower
-    sum_l 1 - cos(grad_l L(learned), grad_l L(real)) over layers l (2006.05929, eq. 9), at weights near
-    the learner's own.
+    They start as real samples; `steps` of Adam on their pixels lower sum_l |mean f_l(learned) - mean f_l(real)|² /
+    |mean f_l(real)|² for every class, f_l the l-th hidden layer of a perceptron with weights drawn anew at every step
+    (2110.04181, eq. 6): what holds for many networks holds for that which is to learn from them. Where a class's
+    images have to make room, those that stay learn to stand for all that were there.
     """
 
     capacity: int
-    steps: int = 40
-    lr: float = 0.02  # in pixels of [0, 1]
+    steps: int = 400
+    lr: float = 0.03  # of pixels, in standard deviations of the data; falls to zero along half a cosine
 
     def __post_init__(self):
         refuse_no_room(self.capacity)
@@ -41,50 +53,75 @@ class Distilled(Strategy):
     def consolidate(self, learner, experience, state):
         train, rng = experience.train, learner.rng["distilled"]
         key = torch.rand(len(train), generator=rng, dtype=torch.float64).to(train.device)
-        past = state or {"y": train.y[:0], "key": key[:0]}
+        none = train.samples(torch.zeros(0, dtype=torch.int64, device=train.device))._asdict() | {"key": key[:0]}
+        past = state or none
         held = len(past["y"])
         keep = balanced(torch.cat([past["key"], key]), torch.cat([past["y"], train.y]), self.capacity)
         old, new = keep[keep < held], keep[keep >= held] - held
-        start = train.samples(new)
-        learned = self._learned(learner, train, start, rng) if len(new) else start.x
-        fresh = {"x": learned, "y": start.y, "task": start.task, "key": torch.rand(len(new), generator=rng).to(key)}
-        return {k: torch.cat([state[k][old], v]) for k, v in fresh.items()} if state else fresh
+        fresh = train.samples(new)._asdict() | {"key": key[new]}
+        memory = {k: torch.cat([past[k][old], v]) for k, v in fresh.items()}
+        before = Samples(past["x"], past["y"], past["task"])
+        cells = [*_smaller(before, old), *_new(train, memory["y"], len(old))]
+        return memory | {"x": self._learned(learner, memory["x"], cells, rng)}
 
-    def _learned(self, learner: Learner, train, start: Samples, rng: torch.Generator) -> Tensor:
+    def _learned(self, learner: Learner, start: Tensor, cells: list[Cell], rng: torch.Generator) -> Tensor:
         """`start` with pixels that were learned, in the data's own type."""
-        whole = start.x.dtype == torch.uint8
-        x = pixels(start.x).clone().requires_grad_()
-        adam = torch.optim.Adam([x], self.lr)
-        labels = start.y.unique()
-        with learner.resting(), torch.enable_grad():
-            for _ in range(self.steps):
-                params = _near(learner, rng)
-                loss = torch.zeros((), device=x.device)
-                for label in labels:
-                    mine = start.y == label
-                    rows = (train.y == label).nonzero().flatten()
-                    real = train.batch(rows[torch.randint(len(rows), (128,), generator=rng).to(rows.device)])
-                    wanted = _gradients(learner, params, real.x, real.y, real.task, False)
-                    given = _gradients(learner, params, x[mine], start.y[mine], start.task[mine], True)
-                    loss = loss + sum(
-                        1 - F.cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in zip(given, wanted, strict=True)
-                    )
+        if not cells or not self.steps:
+            return start
+        whole = start.dtype == torch.uint8
+        x = pixels(start).clone().requires_grad_()
+        centre, spread = x.detach().mean(), x.detach().std().clamp(min=1e-6)
+        adam = torch.optim.Adam([x], self.lr * spread.item())
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.steps)
+        for step in range(self.steps):
+            if step % 50 == 0:
+                learner.pulse()
+            real = [cell.source.batch(_some(cell.pool, rng)).x for cell in cells]
+            with torch.enable_grad():
+                loss = _apart((x - centre) / spread, [(part - centre) / spread for part in real], cells, rng)
                 (x.grad,) = torch.autograd.grad(loss, [x])
-                adam.step()
-                if whole:
-                    with torch.no_grad():
-                        x.clamp_(0, 1)
+            adam.step()
+            falling.step()
+            if whole:
+                with torch.no_grad():
+                    x.clamp_(0, 1)
         x = x.detach()
         return (255 * x).round().to(torch.uint8) if whole else x
 
 
-def _near(learner: Learner, rng: torch.Generator) -> State:
-    noise = {k: torch.randn(p.shape, generator=rng).to(p) for k, p in learner.params.items()}
-    spread = {k: p.detach().std() if p.numel() > 1 else 0.0 for k, p in learner.params.items()}
-    return {k: (p.detach() + NOISE * spread[k] * noise[k]).requires_grad_() for k, p in learner.params.items()}
+def _new(train: Split, y: Tensor, first: int) -> Iterator[Cell]:
+    """Of every class of the experience: its images in a memory of classes y, from row `first` on."""
+    for label in y[first:].unique():
+        rows = (y[first:] == label).nonzero().flatten() + first
+        yield Cell(rows, train, (train.y == label).nonzero().flatten())
 
 
-def _gradients(learner: Learner, params: State, x: Tensor, y: Tensor, task: Tensor, keep: bool) -> tuple[Tensor, ...]:
-    loss = F.cross_entropy(learner.logits(x, task, params), y)
-    found = torch.autograd.grad(loss, list(params.values()), create_graph=keep)
-    return tuple(team.mean(dict(zip(params, found, strict=True))).values())
+def _smaller(past: Samples, kept: Tensor) -> Iterator[Cell]:
+    """Of every class of every past experience that lost some of its images, but not all: those that are kept."""
+    mark = torch.stack([past.task, past.y])
+    for one in mark.unique(dim=1).unbind(1):
+        pool = (mark == one[:, None]).all(0).nonzero().flatten()
+        rows = torch.isin(kept, pool).nonzero().flatten()
+        if 0 < len(rows) < len(pool):
+            yield Cell(rows, past, pool)
+
+
+def _some(pool: Tensor, rng: torch.Generator) -> Tensor:
+    """Rows of a pool: all, or as many as a step looks at."""
+    return pool if len(pool) <= REAL else pool[torch.randint(len(pool), (REAL,), generator=rng).to(pool.device)]
+
+
+def _apart(x: Tensor, real: list[Tensor], cells: list[Cell], rng: torch.Generator) -> Tensor:
+    """How far apart a random network sees the means of images x (M, ...) and of real samples, cell by cell."""
+    layers = [
+        (torch.randn(a, b, generator=rng).mul_((2 / a) ** 0.5).to(x), (BIAS * torch.randn(b, generator=rng)).to(x))
+        for a, b in pairwise((x[0].numel(), *WIDTHS))
+    ]
+    sizes, loss = [len(part) for part in real], torch.zeros((), device=x.device, dtype=x.dtype)
+    given, wanted = x.flatten(1), torch.cat(real).flatten(1)
+    for weight, bias in layers:
+        given, wanted = (given @ weight + bias).relu(), (wanted @ weight + bias).relu()
+        means = torch.stack([part.mean(0) for part in wanted.split(sizes)])  # (cells, width)
+        told = torch.stack([given[cell.rows].mean(0) for cell in cells])
+        loss = loss + ((told - means).square().sum(1) / means.square().sum(1).clamp(min=1e-12)).sum()
+    return loss

@@ -13,6 +13,7 @@ from . import team
 from .learner import Learner
 
 Score = Callable[[Tensor], Tensor]  # from a batch's (B, C) outputs to a number for each sample, (B,)
+Answer = Callable[..., Tensor]  # of (x, task, params=None): the outputs (B, C), or whatever else is read from the model
 Size = Callable[[Tensor], Tensor]  # what is summed over samples: the squares of their gradients, or absolute values
 
 
@@ -41,9 +42,11 @@ def diagonal_fisher(
 
 
 def square_scores(
-    learner: Learner, x: Tensor, task: Tensor, score: Score, size: Size = torch.square
+    learner: Learner, x: Tensor, task: Tensor, score: Score, size: Size = torch.square, answer: Answer | None = None
 ) -> dict[str, Tensor]:
     """Sum over samples of (d score / d w)^2, exact per sample; the model must be in evaluation mode.
+
+    answer: what the score is of, where it is not the model's outputs; see `readings`.
 
     Where all weights that are learned lie in linear and convolutional layers that are used once, one backward pass
     gives what is needed: a layer's per-sample gradient is a product of its input and its output's gradient.
@@ -51,20 +54,21 @@ def square_scores(
     """
     layers = {name: m for name, m in learner.model.named_modules() if any(_learned(m))}
     if all(isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.groups == 1) for m in layers.values()):
-        calls, outputs = _watched(learner, layers, x, task)
+        calls, outputs = _watched(answer or learner.outputs, layers, x, task)
         if len(calls) == len(layers) == len(dict(calls)) and _unshared(learner, layers):
-            slopes = torch.autograd.grad(score(outputs).sum(), [out for _, (_, out) in calls])
+            reached = [out for _, (_, out) in calls]
+            slopes = torch.autograd.grad(score(outputs).sum(), reached, allow_unused=True, materialize_grads=True)
             part = team.share(len(x))  # of the samples: those that this worker has passed through
             slopes = slopes if part is None else [g / team.size() for g in slopes]
             pairs = zip(calls, slopes, strict=True)
             sizes = {k: v for (name, (a, _)), g in pairs for k, v in _sizes(name, layers[name], a, g, size)}
             sizes = {k: v for k, v in sizes.items() if k in learner.params}
             return sizes if part is None else team.total(sizes)
-    return _by_sample(learner, x, task, score, size)
+    return _by_sample(learner, x, task, score, size, answer or learner.outputs)
 
 
-def _watched(learner, layers, x, task) -> tuple[list[tuple[str, tuple[Tensor, Tensor]]], Tensor]:
-    """Inputs and outputs of every call of a layer, and the model's outputs."""
+def _watched(answer: Answer, layers, x, task) -> tuple[list[tuple[str, tuple[Tensor, Tensor]]], Tensor]:
+    """Inputs and outputs of every call of a layer, and the answers."""
     calls: list[tuple[str, tuple[Tensor, Tensor]]] = []
     hooks = [
         m.register_forward_hook(lambda _, given, out, name=name: calls.append((name, (given[0].detach(), out))))
@@ -72,7 +76,7 @@ def _watched(learner, layers, x, task) -> tuple[list[tuple[str, tuple[Tensor, Te
     ]
     try:
         with torch.enable_grad():
-            return calls, learner.outputs(x, task)
+            return calls, answer(x, task)
     finally:
         for hook in hooks:
             hook.remove()
@@ -121,17 +125,17 @@ def patches(layer: nn.Conv2d, a: Tensor) -> Tensor:
 
 
 def _by_sample(
-    learner: Learner, x: Tensor, task: Tensor, score: Score, size: Size, chunk: int = 32
+    learner: Learner, x: Tensor, task: Tensor, score: Score, size: Size, answer: Answer, chunk: int = 32
 ) -> dict[str, Tensor]:
     params = {k: p.detach() for k, p in learner.params.items()}
     with torch.no_grad():
-        outputs = learner.outputs(x, task)
+        outputs = answer(x, task)
     with torch.enable_grad():
         outputs.requires_grad_()
         (slopes,) = torch.autograd.grad(score(outputs).sum(), [outputs])
 
     def along(params, x, task, slope):
-        return learner.outputs(x[None], task[None], params)[0] @ slope
+        return answer(x[None], task[None], params)[0] @ slope
 
     each = vmap(grad(along), in_dims=(None, 0, 0, 0))
     total, mine = {k: torch.zeros_like(p) for k, p in params.items()}, team.share(len(x))

@@ -1,31 +1,31 @@
-"""Old and new answers held together in another distance than EWC's (Kolouri et al. 2020; Gretton et al. 2012)."""
+"""Old and new answers held together in a distance of choice (Kolouri et al. 2020; Gretton et al. 2012)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from ..streams.experience import Samples
 from .base import Strategy
-from .features import all_outputs
-from .fisher import diagonal_fisher, square_scores
-from .gradients import gradients
+from .distance_hessians import Distance, diagonal_hessian
+from .fisher import Answer, Score, square_scores
 from .learner import Learner
 from .quadratic import Importance, merged, pulled
+from .readings import OUTPUTS, reading
 
-Distance = Literal["kl", "wasserstein", "sliced_cramer", "mmd"]
+MOST = 256  # outputs that a pass is made for each of
 
 
 @dataclass(frozen=True)
 class Functional(Strategy):
     """Pull weights back by how far the answers on the past would move, measured in a distance of choice.
 
-    lambda E_x d(f(x; w), f(x; w*)) is (lambda / 2) sum_i H_ii (w_i - w_i*)^2 to second order, H the Hessian of d at
-    w*: `kl`, the Fisher; `wasserstein`, of |f - f*|^2 per sample, H_ii = 2 E sum_k (df_k/dw_i)^2;
-    `sliced_cramer`, E over directions s of (d s.mean(f) / dw_i)^2 (Kolouri et al. 2020, ICLR, algorithm 1);
-    `mmd`, of the squared maximum mean discrepancy between the sets of answers, Gaussian kernel, by random
-    features: 2 E_v |d mean exp(i v.f) / dw_i|^2.
+    strength * d(answers now, answers before) is (strength / 2) sum_i H_ii (w_i - w_i*)^2 to second order, on the
+    diagonal, with H the Hessian of d at w*: of `kl` (the Fisher), `wasserstein` (the mean of |f - f*|^2),
+    `sliced_cramer` or `mmd`, as `distance_hessians.diagonal_hessian` has them. The answers are the model's outputs, or
+    those of one of its layers: weights above it are free.
+
+    Raises ValueError, before anything is learned, where the model has no module `of`.
     """
 
     recalls = False
@@ -33,11 +33,18 @@ class Functional(Strategy):
     strength: float = 100.0
     distance: Distance = "wasserstein"
     samples: int | None = 1024  # of each experience; None takes all
-    slices: int = 64  # directions, for sliced_cramer and mmd
+    slices: int = 64  # random directions, for sliced_cramer and mmd, and where there are more than 256 outputs
+    of: str = OUTPUTS  # or the name of a module, as in model.named_modules()
 
     def __post_init__(self):
         if self.strength < 0 or self.slices < 1:
             raise ValueError(f"expected strength >= 0 and slices >= 1, got {self.strength} and {self.slices}")
+        if self.distance == "kl" and self.of != OUTPUTS:
+            raise ValueError(f"kl compares class probabilities, which {self.of!r} has none of; take another distance")
+
+    def init(self, learner):
+        reading(learner, self.of)
+        return {}
 
     def steer(self, learner, grads, state):
         return pulled(grads, learner, state, self.strength)
@@ -45,46 +52,48 @@ class Functional(Strategy):
     def consolidate(self, learner, experience, state):
         rng = learner.rng["functional"]
         some = experience.train.draw(self.samples or len(experience), rng)
-        with learner.resting():
-            new = curvature(learner, some, self.distance, self.slices, rng)
+        new = curvature(learner, some, self.distance, self.slices, rng, self.of)
         return merged(state, new, learner)
 
 
-def curvature(learner: Learner, some: Samples, distance: Distance, slices: int, rng: torch.Generator) -> Importance:
-    """The diagonal of the distance's Hessian at the learner's weights; the model must be in evaluation mode."""
-    if distance == "kl":
-        return diagonal_fisher(learner, some, rng)
-    if distance == "wasserstein":
-        return _jacobian_squares(learner, some, rng)
+def curvature(
+    learner: Learner, some: Samples, distance: Distance, slices: int, rng: torch.Generator, of: str = OUTPUTS
+) -> Importance:
+    """The diagonal of the distance's Hessian at the learner's weights, which answer in evaluation mode.
+
+    kl and wasserstein are exact, by a pass for each output; where there are more than 256 of these, and for distances
+    between sets of samples, `slices` random directions stand for all.
+    """
+    answer = reading(learner, of)
     x, _, task, _ = some.batch(torch.arange(len(some.y), device=some.y.device))
-    names = list(learner.params)
-    with torch.enable_grad():
-        outputs = learner.outputs(x, task)
-        total = {k: torch.zeros_like(p) for k, p in learner.params.items()}
-        for v in torch.randn(slices, outputs.shape[1], generator=rng).to(outputs):
-            if distance == "sliced_cramer":
-                parts = [(outputs @ F.normalize(v, dim=0)).mean()]
-            else:
-                angle = outputs @ (v / _spread(outputs))
-                parts = [2**0.5 * angle.cos().mean(), 2**0.5 * angle.sin().mean()]
-            for part in parts:
-                for k, g in gradients(part, learner, names, again=True).items():
-                    total[k] += g.square() / slices
-    return total
+    with learner.resting(), torch.enable_grad():
+        width = answer(x[:1], task[:1]).shape[1]
+        if distance in ("kl", "wasserstein") and width <= MOST:
+            return _each_output(learner, x, task, answer, distance, width)
+        outputs = answer(x, task)
+        if distance == "kl":
+            outputs = learner.masked(outputs, task)
+        return diagonal_hessian(outputs, learner.params, distance, rng, slices)
 
 
-def _spread(outputs: torch.Tensor) -> torch.Tensor:
-    """The kernel's width: the root mean square distance between two answers."""
-    return (2 * outputs.detach().var(0).sum()).sqrt().clamp(min=1e-6)
-
-
-def _jacobian_squares(learner: Learner, some: Samples, rng: torch.Generator) -> Importance:
-    """2 E_x sum_k (df_k/dw)^2, exactly: one pass for every output."""
-    count = all_outputs(learner, Samples(some.x[:1], some.y[:1], some.task[:1])).shape[1]
+def _each_output(
+    learner: Learner, x: Tensor, task: Tensor, answer: Answer, distance: Distance, width: int
+) -> Importance:
+    """E_x sum_k p_k (d log p_k / dw)^2, or 2 E_x sum_k (df_k / dw)^2: one pass for every output k."""
     total = {k: torch.zeros_like(p) for k, p in learner.params.items()}
-    for index in torch.arange(len(some.y), device=some.y.device).split(256):
-        x, _, task, _ = some.batch(index)
-        for k in range(count):
-            for name, square in square_scores(learner, x, task, lambda outputs, k=k: outputs[:, k]).items():
-                total[name] += 2 * square / len(some.y)
+    for index in torch.arange(len(x), device=x.device).split(256):
+        for k in range(width):
+            score = _likely(learner, task[index], k) if distance == "kl" else lambda outputs, k=k: outputs[:, k]
+            for name, square in square_scores(learner, x[index], task[index], score, answer=answer).items():
+                total[name] += (1 if distance == "kl" else 2) * square / len(x)
     return total
+
+
+def _likely(learner: Learner, task: Tensor, k: int) -> Score:
+    """Whose gradient's square is p_k (d log p_k)^2."""
+
+    def score(outputs: Tensor) -> Tensor:
+        told = learner.masked(outputs, task).log_softmax(1)[:, k]
+        return (told / 2).detach().exp() * told
+
+    return score

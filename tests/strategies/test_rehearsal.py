@@ -1,5 +1,6 @@
 """Memories of samples: how many, which, and what is done with them."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -12,9 +13,14 @@ from perdure.strategies.der import DER
 from perdure.strategies.distilled import Distilled
 from perdure.strategies.features import features
 from perdure.strategies.icarl import ICaRL
+from perdure.strategies.loop import Plan, learn
+from perdure.strategies.names import strategy
+from perdure.strategies.optimizers import Adam
 from perdure.strategies.rehearsal import Rehearsal
 from perdure.strategies.rng import Rng
 from perdure.strategies.selection import gradient_matching, herding, k_centre
+from perdure.streams.names import stream_recipe
+from perdure.streams.places import Places
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, experience, labelled, learner, moved
@@ -114,28 +120,70 @@ def test_k_centre_covers_within_twice_the_best():
     assert reach(chosen.tolist()) <= 2 * min(reach(c) for c in combinations(range(14), 4))
 
 
-def test_learned_images_give_a_classs_gradients_better_than_those_they_began_with():
+def off(images, real, nets=20):
+    """|mean f(images) - mean f(real)|², mean over random networks that nobody has met; relative."""
+    torch.manual_seed(5)
+    total = 0.0
+    for _ in range(nets):
+        net = nn.Sequential(nn.Linear(real.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+        total += ((net(images).mean(0) - net(real).mean(0)).square().sum() / net(real).mean(0).square().sum()).item()
+    return total / nets
+
+
+def test_random_networks_see_a_classs_mean_in_learned_images():
     stream = blobs(tasks=1, protocol="class", classes=3, n=300)
-    one = learner(stream)
-    train = batch_of(stream[0])
-
-    def off(memory):
-        """1 - cosine between the gradients on learned and on all real samples, summed over layers and classes."""
-        total = 0.0
-        for c in range(3):
-            rows = memory["y"] == c
-            sides = []
-            for x in (memory["x"][rows], train.x[train.y == c]):
-                loss = F.cross_entropy(one.model(x), torch.full((len(x),), c))
-                sides.append(torch.autograd.grad(loss, list(one.params.values())))
-            total += sum(1 - F.cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in zip(*sides, strict=True))
-        return total.item()
-
+    one, train = learner(stream), batch_of(stream[0])
     start = Distilled(6, steps=0).consolidate(one, stream[0], {})
     one.rng = Rng(0)
-    learned = Distilled(6, steps=60).consolidate(one, stream[0], {})
+    learned = Distilled(6, steps=100).consolidate(one, stream[0], {})
     assert torch.equal(start["y"], learned["y"]) and len(learned["x"]) == 6
-    assert off(learned) < 0.5 * off(start)
+    for c in range(3):
+        begun, made = (off(memory["x"][memory["y"] == c], train.x[train.y == c]) for memory in (start, learned))
+        assert made < 0.2 * begun
+
+
+def test_learned_images_that_make_room_stand_for_all_that_were_there():
+    """And where none has to go, all stay as they were, to the bit."""
+    stream, sizes = blobs(tasks=2, protocol="class", n=200), {}
+    for steps in (0, 100):
+        one, method = learner(stream), Distilled(8, steps=steps)
+        first = Distilled(8, steps=0).consolidate(one, stream[0], {})
+        one.rng = Rng(1)
+        second = method.consolidate(one, stream[1], first)
+        assert second["y"].bincount().tolist() == [2, 2, 2, 2]
+        sizes[steps] = sum(off(second["x"][second["y"] == c], first["x"][first["y"] == c]) for c in (0, 1))
+    assert sizes[100] < 0.2 * sizes[0]
+    one.rng, wide = Rng(1), Distilled(300, steps=5)
+    first = wide.consolidate(one, replace(stream[0], train=stream[0].train.part(torch.arange(20))), {})
+    second = wide.consolidate(one, stream[1], first)
+    assert torch.equal(second["x"][:20], first["x"])
+
+
+def test_learned_images_give_every_experience_its_share_of_a_class():
+    """Which is met again and again: uniformly, whenever its samples came."""
+    x, counts = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(5)
+    for seed in range(40):
+        one, state, method = around(nn.Linear(16, 2)), {}, Distilled(10, steps=0)
+        for i in range(5):
+            one.rng = Rng(seed).fold(i)
+            state = method.consolidate(one, experience(x, torch.zeros(40, dtype=torch.int64), i), state)
+        counts += state["task"].bincount(minlength=5)
+    assert counts.sum() == 400 and ((counts - 80).square() / 80).sum() < 18.5  # χ² of 4 degrees, 0.1 %
+
+
+def test_learned_images_teach_more_than_those_they_began_with_and_than_rehearsal():
+    recipe = stream_recipe("split(digits, protocol='class')")
+    stream, found = recipe.arrange(recipe.source().load(Places())), {}
+    for text in ("distilled(20, steps=40)", "distilled(20, steps=0)", "rehearsal(20)"):
+        ends = []
+        for seed in range(2):
+            one = learner(stream, seed, "mlp(64)")
+            one.optimizer = Adam(1e-3)
+            *_, last = learn(stream, one, strategy(text), Plan(steps=100, batch_size=32))
+            ends.append(sum(last.accuracy) / len(last.accuracy))
+        found[text] = sum(ends) / 2
+    learned, start, real = found.values()
+    assert learned > start + 0.05 and learned > real + 0.05
 
 
 def test_learned_images_stay_images():

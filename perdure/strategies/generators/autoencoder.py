@@ -1,13 +1,15 @@
 """Autoencoders (Hinton & Salakhutdinov 2006; linear ones: Baldi & Hornik 1989)."""
 
 from dataclasses import dataclass
-from math import cos, pi, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from .base import Generator, Nets
+from ..rng import Rng
+from .base import Data, Generator, Nets
 from .networks import Decoder, adam, batches, descend, in_order, normal, perceptron, refuse_unlike
+from .principal import principal
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,18 @@ class Centre(nn.Module):
 
 @dataclass(frozen=True)
 class LinearAutoencoder(SpreadCodes):
-    """Encoder and decoder are matrices: the best ones span the principal subspace of the centred data, as PCA does.
+    """Principal component analysis: encoder and decoder are matrices, min E|x - BAx|² over centred x.
 
-    min E|x - BAx|² has no other minima (Baldi & Hornik 1989, fact 4); A's rows need not be orthogonal. The
-    learning rate falls to zero along a half cosine.
+    The minimisers are those whose B spans the `latent` axes of most variance, with A the projection on them; the
+    error is the sum of the variances dropped (Baldi & Hornik 1989, fact 4). Of these, it is the orthonormal one nearest
+    to the first weights, hence with a `start` nearest to the one before: codes keep their meaning where they can.
+    It is solved in closed form: `steps`, `batch_size` and `lr` have no say, and there is nothing to `hold`.
     """
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.hold:
+            raise ValueError("linear_autoencoder is solved for the data alone and cannot hold samples; use autoencoder")
 
     def networks(self, shape, conditions):
         size = prod(shape)
@@ -128,14 +137,19 @@ class LinearAutoencoder(SpreadCodes):
     def decoded(self, nets, z, y):
         return nets["decoder"](z) + nets["centre"].mean
 
+    @torch.no_grad()
+    def _solved(self, nets: Nets, data: Data, rng: Rng) -> Tensor:
+        """Write the solution into the networks; () what is left of the variance."""
+        found = principal(lambda: (b.x.double() for b in in_order(data)), self.latent, rng["axes"])
+        nearest, _, basis = torch.linalg.svd(found.axes.T @ nets["decoder"].weight.double(), full_matrices=False)
+        axes = found.axes @ nearest @ basis  # (D, latent)
+        nets["centre"].mean.copy_(found.mean)
+        nets["decoder"].weight.copy_(axes)
+        nets["encoder"].weight.copy_(axes.T)
+        return found.dropped.float()
+
     def updates(self, nets, data, rng, start):
-        nets["centre"].mean.copy_(torch.cat([b.x for b in in_order(data)]).mean(0))
-        optimizer = adam(nets, self.lr)
-        for step, (x, y, _) in enumerate(batches(data, self.batch_size, rng)):
-            optimizer.param_groups[0]["lr"] = self.lr * (1 + cos(pi * min(1.0, step / self.steps))) / 2
-            loss = square_error(self.decoded(nets, self.encoded(nets, x, y), y), x)
-            descend(optimizer, loss)
-            yield {"loss": loss.detach()}
+        yield {"loss": self._solved(nets, data, rng)}
 
 
 def square_error(told: Tensor, x: Tensor) -> Tensor:

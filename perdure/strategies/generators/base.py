@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..finite import Diverged
 from ..modes import to_training
 from ..rng import Rng
+from .held import SAMPLES, hold
 
 State = dict[str, Any]  # "nets": tensors by name; "shape" of a sample; "seen" (K,) bool
 Told = dict[str, Tensor]  # () tensors by name, of one step
@@ -51,6 +52,9 @@ class Generator(ABC):
     """Fit it to samples, from scratch or from an earlier state, and draw new ones.
 
     bounds: of all values, which the data must keep and samples then keep too; None leaves them open.
+    hold: how hard a fit from a `start` is held to the samples that the start draws: hold * d(samples now, samples then)
+    is added to its losses, to second order, for all weights that make samples.
+    held_by: the distance d.
     """
 
     conditional: ClassVar[bool] = False  # whether samples can be asked for by condition
@@ -59,8 +63,12 @@ class Generator(ABC):
     batch_size: int = 128
     lr: float = 1e-3
     bounds: tuple[float, float] | None = (0.0, 1.0)
+    hold: float = 0.0
+    held_by: Literal["wasserstein", "sliced_cramer", "mmd"] = "wasserstein"
 
     def __post_init__(self):
+        if self.hold < 0:
+            raise ValueError(f"hold must not be negative, got {self.hold}")
         if self.steps < 1 or self.batch_size < 2 or self.lr <= 0:
             raise ValueError(
                 f"expected steps >= 1, batch_size >= 2 and lr > 0, got {self.steps}, {self.batch_size} and {self.lr}"
@@ -74,7 +82,8 @@ class Generator(ABC):
 
     @abstractmethod
     def updates(self, nets: Nets, data: Data, rng: Rng, start: State | None) -> Iterator[Told]:
-        """Take a step at every turn, and tell of its losses. Without end: `fit` takes as many as it wants."""
+        """Take a step at every turn, and tell of its losses. Without end: `fit` takes as many as it wants; what has a
+        closed form ends by itself, all steps done."""
 
     @abstractmethod
     def drawn(self, nets: Nets, n: int, y: Tensor, rng: Rng, state: State) -> Tensor:
@@ -101,17 +110,26 @@ class Generator(ABC):
         nets = self.built(shape, conditions, data.x.device, rng)
         if start is not None:
             nets.load_state_dict(start["nets"])
+        back = self._held(nets, rng.fold("held"), start)
         to_training(nets)
         per_epoch = len(data.x) // min(len(data.x), self.batch_size)
-        looks, heard = max(1, self.steps // LOOKS), []
+        looks, heard, made, told = max(1, self.steps // LOOKS), [], 0, {}
+
+        def look(step: int) -> None:
+            values = {k: torch.stack([each[k] for each in heard]).mean().item() for k in heard[-1]}
+            self._refuse_divergence(values, step, step / per_epoch)
+            hear(Progress(step, self.steps, step / per_epoch, values))
+            heard.clear()
+
         with torch.enable_grad(), seeded(rng.integer("steps")):
-            for step, told in zip(range(1, self.steps + 1), self.updates(nets, data, rng, start), strict=False):
+            for made, told in zip(range(1, self.steps + 1), self.updates(nets, data, rng, start), strict=False):
+                back()
                 heard.append(told)
-                if step % looks == 0 or step == self.steps:
-                    values = {k: torch.stack([t[k] for t in heard]).mean().item() for k in told}
-                    self._refuse_divergence(values, step, step / per_epoch)
-                    hear(Progress(step, self.steps, step / per_epoch, values))
-                    heard = []
+                if made % looks == 0 or made == self.steps:
+                    look(made)
+        if made < self.steps:  # a closed form has nothing more to do
+            heard.append(told)
+            look(self.steps)
         nets.eval()
         with torch.no_grad():
             self.finished(nets, data, rng)
@@ -147,6 +165,17 @@ class Generator(ABC):
     def built(self, shape: tuple[int, ...], conditions: int, device: torch.device, rng: Rng) -> Nets:
         with seeded(rng.integer("weights")):
             return self.networks(shape, conditions).to(device)
+
+    def _held(self, nets: Nets, rng: Rng, start: State | None) -> Callable[[], None]:
+        """What is done after every step of a fit."""
+        if start is None or not self.hold:
+            return lambda: None
+        seen = start["seen"].nonzero().flatten()
+        params = dict(nets.named_parameters())
+        with torch.enable_grad():
+            y = seen[torch.arange(SAMPLES, device=seen.device) % len(seen)]
+            samples = self.drawn(nets.eval(), SAMPLES, y, rng, start)
+            return hold(samples, params, self.held_by, self.hold * self.lr, rng["directions"])
 
     def _refuse_unfit(self, data: Data, start: State | None) -> None:
         name = type(self).__name__

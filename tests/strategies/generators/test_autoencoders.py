@@ -10,6 +10,8 @@ from scipy.linalg import subspace_angles
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from perdure.strategies.generative_replay import GenerativeReplay
+from perdure.strategies.generators import principal
 from perdure.strategies.generators.autoencoder import square_error
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.critics import critic, flatness, gradient_penalty
@@ -17,7 +19,12 @@ from perdure.strategies.generators.denoising import langevin
 from perdure.strategies.generators.divergences import gaussian_kls
 from perdure.strategies.generators.names import generator
 from perdure.strategies.rng import Rng
+from perdure.streams import mnist
+from perdure.streams.experience import pixels
+from perdure.streams.places import Places
 from perdure.testing.streams import blobs
+
+from ..learners import learner
 
 
 def digits():
@@ -25,15 +32,84 @@ def digits():
     return torch.from_numpy(x / 16).float(), torch.from_numpy(y).long()
 
 
-def test_a_linear_autoencoder_finds_the_principal_subspace():
+def check_is_pca(nets, x, count, rel=1e-4):
+    """Principal angles to scikit-learn's PCA of x (N, D), and the error, which is the sum of the variances dropped."""
+    x = x.double()
+    pca = PCA(count, svd_solver="covariance_eigh").fit(x.numpy())
+    decoder = nets["decoder"].weight.double()  # (D, count)
+    assert np.rad2deg(subspace_angles(decoder.numpy(), pca.components_.T)).max() < 0.01
+    np.testing.assert_allclose(nets["centre"].mean.numpy(), pca.mean_, atol=1e-6)
+    dropped = np.linalg.eigvalsh(np.cov(x.numpy().T, bias=True))[:-count].sum()
+    centred = x - nets["centre"].mean.double()
+    error = square_error(centred @ nets["encoder"].weight.double().T @ decoder.T, centred).item()
+    assert error == pytest.approx(dropped, rel=rel)
+
+
+@pytest.mark.parametrize(
+    "text", ["linear_autoencoder", "linear_autoencoder(1)", "linear_autoencoder(5, steps=2500, lr=0.02)"]
+)
+def test_a_linear_autoencoder_is_pca(text):
     x, y = digits()
-    one, pca = generator("linear_autoencoder(5, steps=2500, lr=0.02, batch_size=1797)"), PCA(5).fit(x.numpy())
-    nets = one.restored(one.fit(Data(x, y), Rng(0)))
-    decoder = nets["decoder"].weight.numpy()  # (D, 5)
-    assert np.rad2deg(subspace_angles(decoder, pca.components_.T)).max() < 1
-    dropped = np.linalg.eigvalsh(np.cov(x.numpy().T, bias=True))[:-5].sum()
-    error = square_error(one.decoded(nets, one.encoded(nets, x, y), y), x).item()
-    assert error == pytest.approx(dropped, rel=1e-3)
+    one, heard = generator(text), []
+    nets = one.restored(one.fit(Data(x, y), Rng(0), hear=heard.append))
+    check_is_pca(nets, x, one.latent)
+    told = square_error(one.decoded(nets, one.encoded(nets, x, y), y), x).item()
+    assert heard[-1].values["loss"] == pytest.approx(told, rel=1e-4)
+
+
+@pytest.mark.data
+def test_a_linear_autoencoder_is_pca_on_fashion_mnist():
+    train = mnist.FashionMNIST().load(Places(download=False)).train
+    x = pixels(train.x).flatten(1)
+    one = generator("linear_autoencoder")
+    check_is_pca(one.restored(one.fit(Data(train.x, train.y), Rng(0))), x, 16)
+
+
+def test_a_linear_autoencoder_is_pca_of_what_it_goes_on_with():
+    """From whatever start, of few samples, and of fewer dimensions than it has codes."""
+    x, y = digits()
+    one = generator("linear_autoencoder(4)")
+    first = one.fit(Data(x[y < 5], y[y < 5]), Rng(0), conditions=10)
+    check_is_pca(one.restored(one.fit(Data(x, y), Rng(1), first)), x, 4)
+    check_is_pca(one.restored(one.fit(Data(x[:9], y[:9]), Rng(0))), x[:9], 4)
+    nets = one.restored(one.fit(Data(x[:, 20:23], y), Rng(0)))
+    torch.testing.assert_close(one.decoded(nets, one.encoded(nets, x[:, 20:23], y), y), x[:, 20:23])
+
+
+def test_codes_stay_where_they_were_where_the_data_do():
+    x, y = digits()
+    one = generator("linear_autoencoder(6)")
+    first = one.fit(Data(x, y), Rng(0))
+    again = one.fit(Data(x.flip(0), y), Rng(1), first)
+    torch.testing.assert_close(first["nets"]["encoder.weight"], again["nets"]["encoder.weight"])
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_in_generative_replay_it_is_pca_of_the_new_and_the_dreamt(layer, monkeypatch):
+    stream, given = blobs(tasks=3, protocol="class", dim=20), []
+    one, state = learner(stream), {}
+    method = GenerativeReplay(generator("linear_autoencoder(5, bounds=None)"), pool=200, layer=layer)
+    own = GenerativeReplay._data
+    monkeypatch.setattr(GenerativeReplay, "_data", lambda *args: given.append(own(*args)) or given[-1])
+    for whole in stream:
+        one.heads, one.rng = stream.heads(whole.index), Rng(whole.index)
+        state = method.consolidate(one, whole, state)
+        check_is_pca(method.generator.restored(state["generator"]), given[-1].x, 5, rel=1e-3)
+    assert len(given) == 3 and given[-1].dreamt.any()
+
+
+def test_many_dimensions_are_followed_to_the_same_axes(monkeypatch):
+    """Beyond the size at which a covariance is decomposed as a whole; axes that did not settle are refused."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 400, generator=g, dtype=torch.float64) * 0.98 ** torch.arange(400) + 3
+    whole = principal.principal(lambda: x.split(128), 7, g)
+    monkeypatch.setattr(principal, "WHOLE", 10)
+    found = principal.principal(lambda: x.split(128), 7, g)
+    assert np.rad2deg(subspace_angles(found.axes.numpy(), whole.axes.numpy())).max() < 0.01
+    torch.testing.assert_close((found.mean, found.dropped), (whole.mean, whole.dropped))
+    monkeypatch.setattr(principal, "MOST", 3)
+    with pytest.raises(ValueError, match="no 7 principal axes of 400 dimensions were found in 3 turns"):
+        principal.principal(lambda: x.split(128), 7, g)
 
 
 def test_a_deep_autoencoder_beats_pca_of_as_many_numbers():

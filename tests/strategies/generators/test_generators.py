@@ -1,6 +1,7 @@
 """Every generator, the same promises: bits, bounds, conditions, refusals; and that it learns what it is shown."""
 
 import io
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -11,6 +12,7 @@ from perdure.notation import spell
 from perdure.strategies.finite import Diverged
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.denoisers import Perceptron, UNet
+from perdure.strategies.generators.divergences import sliced_wasserstein
 from perdure.strategies.generators.names import GENERATORS, generator
 from perdure.strategies.rng import Rng
 from perdure.testing.equality import same
@@ -146,6 +148,39 @@ def test_samples_cover_all_classes(text):
     assert torch.special.entr(share).sum() > 0.9 * log(3)
 
 
+HELD = [name for name in SMALL if name not in ("linear_autoencoder", "noise", "guided", "sliced", "critic", "spectral")]
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_generator_that_is_held_still_draws_what_it_drew(name):
+    """While it learns another class: its samples move less, from the same noise; without a start nothing is held."""
+    (x, y, _), moves = data(), {}
+    old, new = Data(x[y == 0], y[y == 0]), Data(x[y == 1], y[y == 1])
+    first = generator(SMALL[name]).fit(old, Rng(0), conditions=2)
+    asked = torch.zeros(100, dtype=torch.int64) if generator(SMALL[name]).conditional else None
+    told = generator(SMALL[name]).sample(first, 100, Rng(2), asked)
+    for hold in (0.0, 1e5):
+        one = replace(generator(SMALL[name]), hold=hold)
+        assert same(one.fit(old, Rng(0), conditions=2), first)
+        second = one.fit(new, Rng(1), first)
+        if asked is None:
+            second = second | {"seen": first["seen"]}  # so that the same numbers are drawn
+        moves[hold] = (one.sample(second, 100, Rng(2), asked) - told).square().mean().item()
+    assert moves[1e5] < 0.5 * moves[0.0]
+
+
+@pytest.mark.parametrize("distance", ["sliced_cramer", "mmd"])
+def test_a_generator_is_held_in_other_distances(distance):
+    (x, y, _), moves = data(), {}
+    old, new = Data(x[y == 0], y[y == 0]), Data(x[y == 1], y[y == 1])
+    for hold in (0.0, 1e6):
+        one = generator(f"gan(4, hidden=(16,), critic=(16,), steps=40, hold={hold}, held_by={distance!r})")
+        first = one.fit(old, Rng(0))
+        second = one.fit(new, Rng(1), one.fit(old, Rng(0), conditions=2))
+        moves[hold] = sliced_wasserstein(one.sample(second, 200, Rng(2)), one.sample(first, 200, Rng(2)))
+    assert moves[1e6] < 0.5 * moves[0.0]
+
+
 def test_a_gan_covers_the_modes_of_a_ring():
     angle = torch.arange(8) * (2 * torch.pi / 8)
     centres = 0.5 + 0.4 * torch.stack([angle.cos(), angle.sin()], 1)
@@ -172,6 +207,10 @@ def test_refusals():
         given.sample(state, 2, Rng(0), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="Bernoulli likelihood needs values in"):
         generator("vae(bounds=None)")
+    with pytest.raises(ValueError, match="hold must not be negative, got -1"):
+        generator("vae(hold=-1)")
+    with pytest.raises(ValueError, match="solved for the data alone and cannot hold samples; use autoencoder"):
+        generator("linear_autoencoder(hold=1)")
     with pytest.raises(ValueError, match="images of sides that 4 divides"):
         generator("diffusion(network='unet', width=8)").fit(Data(torch.rand(4, 1, 6, 6), y[:4]), Rng(0))
 
