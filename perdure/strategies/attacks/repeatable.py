@@ -11,16 +11,16 @@ APART = 0.01  # of the spread of a sample's logits: rounding in another batch mo
 def refuse_unrepeatable(answer: Answer, x: Tensor, rows: Tensor, logits: Tensor, chunk: int) -> None:
     """Raise ValueError where samples x (n, ...), which got logits (n, C), are answered otherwise when asked anew.
 
-    They are asked in reverse, in smaller batches, beside negatives of some of them: dropout and noise draw anew, and
+    They are asked in reverse, in smaller batches, behind negatives of some of them: dropout and noise draw anew, and
     statistics of the batch are others.
     """
     again = torch.empty_like(logits)
     beside = max(chunk, GRAIN) // 4
     with torch.no_grad():
         for part in torch.arange(len(x), device=x.device).flip(0).split(3 * beside):
-            some = torch.cat([part, part[:beside]])
-            z = torch.cat([x[part], 1 - x[part[:beside]]])
-            again[part] = expect_finite(answer(z, rows[some]), rows[some])[: len(part)]
+            some = torch.cat([part[:beside], part])
+            z = torch.cat([1 - x[part[:beside]], x[part]])
+            again[part] = expect_finite(answer(z, rows[some]), rows[some])[-len(part) :]
     open_ = open_classes(logits)
     spread = -logits.masked_fill(~open_, 0).amin(1)  # the largest is 0
     moved = (again - logits).masked_fill(~open_, 0).abs().amax(1) > APART * spread

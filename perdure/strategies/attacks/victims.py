@@ -15,8 +15,8 @@ Answer = Callable[[Tensor, Tensor], Tensor]  # (n, ...) inputs, (n,) rows of the
 Loss = Callable[[Tensor, Tensor], Tensor]  # (n, C) logits and (n,) rows: (n,) to climb
 SHUT = -1e8  # logits below are of classes that a sample may not be answered with
 SLACK = 1e-5  # lead that counts, in units of the spread of open classes: less is gone where a batch rounds otherwise
-GULF = 400.0  # logits, beyond which a softmax in float64 has forgotten a class
-FAR = 10  # times the spread of the classes above it, from which on a gulf is a mask's
+NEAR = 100.0  # logits apart, classes still compete in a softmax of float32
+GULF, FAR = 400.0, 8  # logits, and spreads of the classes above, from which on a gap below them is a mask's
 GRAIN = 16  # samples at least in a forward pass: kernels round smaller batches in other ways
 
 
@@ -300,13 +300,14 @@ def slack(logits: Tensor) -> Tensor:
 def open_classes(logits: Tensor) -> Tensor:
     """(n, C) bool: classes that a sample may be answered with.
 
-    A class is masked where its logit is 1e8 below the best, or where a gulf lies above it: 400 logits at least, and 10
-    times the spread of the two or more classes on the other side.
+    A class is masked where its logit is 1e8 below the best, or where a gulf lies above it: 400 logits at least, and 8
+    times the spread of the classes on the other side, which are two or more and no more than 100 apart.
     """
     order = logits.sort(1, descending=True).values
     above, below = order[:, 1:-1], order[:, 2:]
     gulf = above - below
-    cut = (gulf > GULF) & (gulf > FAR * (order[:, :1] - above))
+    spread = order[:, :1] - above
+    cut = (gulf > GULF) & (gulf > FAR * spread) & (spread < NEAR)
     last = above.masked_fill(~cut, -torch.inf)  # of the classes above a gulf; the highest gulf counts
     lowest = order[:, :1] + SHUT
     return logits >= torch.cat([last, lowest], 1).amax(1, keepdim=True)
