@@ -174,7 +174,7 @@ class Black(Victim):
         if not self._votes:
             return self._ask(x, rows).clone()
         noisy, times = self._noisy(x, rows, self._votes, "votes")
-        labels = self._ask(noisy, times).clone().view(len(x), -1)
+        labels = self._ask(noisy, times).clone().view(len(x), self._votes)
         return F.one_hot(labels, self._classes).to(x.dtype).mean(1).add(0.1 / self._votes).log()
 
     def labels(self, x, rows):

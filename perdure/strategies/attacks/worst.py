@@ -64,6 +64,8 @@ class Worst(Attack):
                 continue
             z = one.perturb(Within(victim, rows), x[rows], y[rows], chance.at(rows))
             afford = victim.affords(rows, victim.toll)
+            blind = ~afford & size[rows].isinf()
+            found[rows[blind]] = z[blind]  # no question is left to look at it; it may fool all the same
             rows, z = rows[afford], z[afford]
             fooled = beaten(victim.scores(z, rows), y[rows])
             length = NORMS["l2"].size(z - x[rows])

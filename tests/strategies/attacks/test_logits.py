@@ -98,7 +98,8 @@ def test_settled_logits_answer_the_same_with_the_same_softmax():
 def test_masked_classes_are_told_from_unlikely_ones():
     torch.manual_seed(0)
     logits = 8 * torch.randn(200, 10)
-    assert open_classes(logits).all() and open_classes(1000 * logits).double().mean() > 0.98
+    assert open_classes(logits).all() and open_classes(10 * logits).all()
+    assert open_classes(1000 * logits).double().mean() > 0.95  # few have two that compete above all others
     for mask in (-1e3, -1e7, -1e9, -1e30):
         some = torch.cat([logits[:, :2], logits[:, 2:] + mask], 1)
         told = open_classes(some)
