@@ -2,6 +2,7 @@
 gives no gradients."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,8 +62,8 @@ def asked(monkeypatch):
             seen.append(torch.is_grad_enabled() or x.requires_grad)
             return made.answer(x, rows)
 
-        learn = made.learn_from and target.replace(made.learn_from, answer=_never(seen, made.learn_from.answer))
-        return target.replace(made, answer=answer, learn_from=learn)
+        learn = made.learn_from and replace(made.learn_from, answer=_never(seen, made.learn_from.answer))
+        return replace(made, answer=answer, learn_from=learn)
 
     monkeypatch.setattr(target.Target, "of", staticmethod(watched))
     return seen

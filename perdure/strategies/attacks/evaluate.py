@@ -83,8 +83,8 @@ class Attacked:
         """Shards in order; their seconds add up."""
         names = ("clean", "x", "y", "before", "after", "right", "tried", "fooled", "queries")
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        sums = {name: sum(getattr(part, name) for part in parts) for name in ("seconds", "learning")}
-        return Attacked(**joined, **sums)
+        seconds, learning = sum(part.seconds for part in parts), sum(part.learning for part in parts)
+        return Attacked(**joined, seconds=seconds, learning=learning)
 
 
 def attacked(
@@ -115,7 +115,7 @@ def attacked(
     refuse_samples(x, y)
     with torch.inference_mode(False):  # in which there would be no gradients
         x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
-        other = surrogate and settled(surrogate)
+        other = None if surrogate is None else settled(surrogate)
         return _attacked(settled(answer), x, y, attack, threat, seed, samples, other, features, chunk)
 
 
@@ -236,7 +236,7 @@ def attack(
     y = given.classes(y, x.device)
     seen = surrogate or model
     with torch.inference_mode(False), given.resting(model), given.resting(surrogate):  # without it no gradients
-        own, other = given.answering(model), surrogate and given.answering(surrogate)
+        own, other = given.answering(model), None if surrogate is None else given.answering(surrogate)
         inner = other or own
         shown = (lambda x, rows: hidden(seen, x, lambda z: inner(z, rows))) if isinstance(seen, nn.Module) else None
         return attacked(own, x, y, one, asked, seed=seed, surrogate=other, features=shown, chunk=chunk)
