@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 STAR = {"star": True}  # metadata of a first field that takes all positional arguments, as mlp(400, 400)
@@ -64,21 +64,24 @@ def is_number(text: str) -> bool:
     return True
 
 
-def spell(thing: Any, names: Mapping[str, type]) -> str:
-    """The shortest text that reads back as `thing`: fields at their defaults are left out."""
+def spell(thing: Any, names: Mapping[str, type], always: Callable[[Any], Collection[str]] = lambda thing: ()) -> str:
+    """The shortest text that reads back as `thing`: fields at their defaults are left out.
+
+    always: the fields of a thing that are told even there, by their names.
+    """
     if isinstance(thing, bool) or thing is None:
         return repr(thing)
     if isinstance(thing, float):
         return str(int(thing)) if thing.is_integer() and abs(thing) < 1e15 else repr(thing)
     if isinstance(thing, tuple):
-        inner = ", ".join(spell(part, names) for part in thing)
+        inner = ", ".join(spell(part, names, always) for part in thing)
         return f"({inner},)" if len(thing) == 1 else f"({inner})"
     if not dataclasses.is_dataclass(thing):
         return repr(thing)
     name = next((n for n, cls in names.items() if cls is type(thing)), None)
     if name is None:
         raise ValueError(f"{type(thing).__name__} has no name in the notation; register one")
-    shown = list(_arguments(thing, names))
+    shown = list(_arguments(thing, names, always))
     return f"{name}({', '.join(shown)})" if shown else name
 
 
@@ -94,20 +97,20 @@ def signature(cls: type, names: Mapping[str, type]) -> str:
     return ", ".join(parts)
 
 
-def _arguments(thing, names):
+def _arguments(thing, names, always):
     """The first argument, and those after it that have no default, stand without their names."""
     leading = True
     for n, field in enumerate(_fields(type(thing))):
         value = getattr(thing, field.name)
         changed = _needed(field) or value != _default(field)
         if "rest" in field.metadata:
-            yield from (f"{key}={spell(part, names)}" for key, part in value)
+            yield from (f"{key}={spell(part, names, always)}" for key, part in value)
         elif "star" in field.metadata:
-            yield from (spell(part, names) for part in (value if changed else ()))
+            yield from (spell(part, names, always) for part in (value if changed else ()))
         elif leading and changed and (n == 0 or _needed(field)):
-            yield spell(value, names)
-        elif changed:
-            yield f"{field.name}={spell(value, names)}"
+            yield spell(value, names, always)
+        elif changed or field.name in always(thing):
+            yield f"{field.name}={spell(value, names, always)}"
         leading = leading and changed
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import isnan
+from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
 from .mlflow_tracker import client, experiment, sanitized
-from .report import embedded, page
+from .report import digits, embedded, page
 from .run import Run, build
 from .site import Site
 from .store import write
@@ -42,17 +42,32 @@ from .target import Target, refuse_own_loops, swift
 
 SHOWN = 8  # samples in a picture
 SHARD = 512  # samples attacked at once in this process: between them there is something to tell
-WORDS = {
-    "accuracy": "share of the samples that were right at first",
-    "robust_accuracy": "share still right under the attack",
-    "success": "share fooled of those that were attacked",
-    "mean_l0": "pixels changed of those fooled, on average",
-    "mean_l1": "size of what was changed, in L1",
-    "mean_l2": "the same in L2",
-    "mean_linf": "the same in L-infinity",
-    "queries": "questions about each sample that was attacked, on average",
-    "seconds": "of the attack",
-}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of the table of attacks, in the terminal and in the report."""
+
+    title: str
+    measure: str
+    form: str
+    meaning: str
+    scale: float = 1.0
+
+    def cell(self, measures: dict[str, float]) -> str:
+        return digits(self.scale * measures[self.measure], self.form)
+
+
+COLUMNS = (
+    Column("clean %", "accuracy", ".1f", "share of the samples that were right at first", 100),
+    Column("robust %", "robust_accuracy", ".1f", "share still right under the attack", 100),
+    Column("fooled %", "success", ".1f", "share fooled of those that were attacked", 100),
+    Column("mean L0", "mean_l0", ".3g", "pixels changed of those fooled, on average"),
+    Column("mean L2", "mean_l2", ".3g", "size of what was changed of those fooled, on average, in L2"),
+    Column("mean L∞", "mean_linf", ".3g", "the same in L∞: the largest change of a value"),
+    Column("queries", "queries", ".0f", "questions asked for each sample that was attacked, on average"),
+    Column("seconds", "seconds", ".1f", "that the attack took, on all samples"),
+)
 Heard = Callable[[str, int, int], object]  # the attack under way, its samples that are done, and of how many
 
 
@@ -94,6 +109,11 @@ class Blow:
     clean: tuple[float, ...]  # accuracy on the same samples of every experience
     robust: tuple[float, ...]
     picture: Path | None
+
+    @property
+    def title(self) -> str:
+        """The whole text of the attack, its eps too where that is the default."""
+        return names.whole(self.attack)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +175,12 @@ def assault(
         blows = []
         for text in asked.attacks:
             start = time.perf_counter()
-            attack = stand.prepared(names.attack(text))
+            attack, questions = stand.prepared(names.attack(text))
             parts = []
             for part in strike(stand, attack):
                 parts.append(part)
                 hear(text, sum(len(p.y) for p in parts), len(stand.target.y))
-            got = replace(Attacked.union(parts), seconds=time.perf_counter() - start)
+            got = replace(Attacked.union(parts), learning=questions, seconds=time.perf_counter() - start)
             blows.append(_told(stand.target, text, got, folder))
     cautions = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, MaskedGradients)))
     for caution in cautions:
@@ -180,8 +200,16 @@ class _Stand:
     threat: Threat
     seed: int
 
-    def prepared(self, attack: Attack) -> Attack:
-        return (self.surrogate or self.target).prepared(attack, self.seed)
+    def prepared(self, attack: Attack) -> tuple[Attack, int]:
+        """The attack once it has learned, and its questions; under a threat that knows no data it learns later, from
+        what it may ask about the samples themselves."""
+        known = attack.learns and self.threat.knows_data
+        return (self.surrogate or self.target).prepared(attack, self.seed) if known else (attack, 0)
+
+    def shards(self, attack: Attack, count: int) -> tuple[Tensor, ...]:
+        """Rows of the samples in `count` parts, or all of them where the attack has still to learn from them."""
+        rows = torch.arange(len(self.target.y))
+        return (rows,) if attack.learns else rows.chunk(count)
 
     def strike(self, attack: Attack, rows: Tensor) -> Attacked:
         """Attack the samples at `rows` with what has been prepared."""
@@ -190,7 +218,7 @@ class _Stand:
 
 
 def _here(stand: _Stand, attack: Attack) -> Iterator[Attacked]:
-    for rows in torch.arange(len(stand.target.y)).split(SHARD):
+    for rows in stand.shards(attack, ceil(len(stand.target.y) / SHARD)):
         yield stand.strike(attack, rows.to(stand.target.y.device))
 
 
@@ -208,8 +236,8 @@ def _shared(asked: Assault, site: Site, dataset: Dataset, slots: int | None, add
     work, running = remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(_shard), []
 
     def strike(stand: _Stand, attack: Attack) -> Iterator[Attacked]:
-        rows = torch.arange(len(stand.target.y)).chunk(2 * room)
-        running[:] = [work.remote(asked, site, arrays, attack, some) for some in rows]
+        shards = stand.shards(attack, 2 * room)
+        running[:] = [work.remote(asked, site, arrays, attack, some) for some in shards]
         for ref in running:
             got, said = ray.get(ref)
             for message in said:
@@ -287,7 +315,7 @@ def _told(target: Target, attack: str, got: Attacked, folder: Path) -> Blow:
     name, picture = "".join(c if c.isalnum() or c in ".-" else "_" for c in attack).strip("_"), None
     if got.x.dim() == 4 and got.x.shape[1] in (1, 3) and got.fooled.any():
         picture = folder / "pictures" / f"{name}.png"
-        drawn(got, attack).savefig(picture, dpi=120)
+        drawn(got, names.whole(attack)).savefig(picture, dpi=120)
     measures = got.measures() | {"seconds": got.seconds}
     return Blow(attack, measures, target.shares(got.right), target.shares(got.still), picture)
 
@@ -302,8 +330,9 @@ def _keep(made: Damage) -> None:
         for b in made.blows
     ]
     write(folder / "attacks.json", json.dumps(known, indent=1).encode())
-    pictures = {b.attack: embedded(b.picture) for b in made.blows if b.picture}
-    write(made.report, page("attacked.html", damage=made, run=asked.run, words=WORDS, pictures=pictures).encode())
+    pictures = {b.title: embedded(b.picture) for b in made.blows if b.picture}
+    told = {"damage": made, "run": asked.run, "columns": COLUMNS, "pictures": pictures}
+    write(made.report, page("attacked.html", **told).encode())
 
 
 def _tracked(made: Damage, uri: str) -> str:
@@ -317,7 +346,7 @@ def _tracked(made: Damage, uri: str) -> str:
         from mlflow.entities import Metric, Param
 
         tags = {"perdure.attacked": asked.run.id, "perdure.assault": asked.id, "mlflow.source.name": asked.line}
-        title = f"{', '.join(asked.attacks)} on {asked.run.strategy} seed {asked.run.seed}"
+        title = f"{', '.join(b.title for b in made.blows)} on {asked.run.strategy} seed {asked.run.seed}"
         into = to.create_run(experiment(to, "perdure", uri), run_name=title, tags=tags).info.run_id
         now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
         params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}

@@ -7,6 +7,7 @@ from math import ceil, isnan
 from typing import Any
 
 from ..strategies import metrics, team
+from ..strategies.attacks.names import whole
 from ..strategies.compiled import doubt, refuse_hooks
 from ..strategies.coupled import prepare
 from ..strategies.fitness import Caution, caution, expect_weights
@@ -116,7 +117,7 @@ def _figures(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     from .figures import curves, heat_map, told
 
     drawn = {"accuracy_matrix": heat_map(matrix(rows), run.strategy)}
-    drawn |= {f"robust_{a}": heat_map(robust, f"{run.strategy} under {a}") for a, robust in under(rows).items()}
+    drawn |= {f"robust_{a}": heat_map(robust, f"{run.strategy} under {whole(a)}") for a, robust in under(rows).items()}
     drawn["accuracy_over_stream"] = curves({run.strategy: [matrix(rows)]})
     return drawn | told([row["extras"] for row in rows], run.strategy)
 

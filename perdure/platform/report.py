@@ -13,10 +13,10 @@ from .figures import COLOURS, svg
 from .results import Comparison, Interval
 
 WORDS = {
-    "accuracy": "mean accuracy on the test samples of all experiences, once the last has been learned",
-    "forgetting": "how far accuracy on earlier experiences fell from its best, on average",
-    "backward_transfer": "how much learning on changed the accuracy on earlier experiences, on average",
-    "forward_transfer": "accuracy on experiences not yet learned, above that of the untrained model, on average",
+    "final accuracy %": "mean accuracy on the test samples of all experiences, once the last has been learned",
+    "forgetting %": "how far accuracy on earlier experiences fell from its best, on average",
+    "backward transfer %": "how much learning on changed the accuracy on earlier experiences, on average",
+    "forward transfer %": "accuracy on experiences not yet learned, above that of the untrained model, on average",
 }
 
 
@@ -40,6 +40,7 @@ def html(comparison: Comparison) -> str:
         again=again(comparison),
         words=WORDS,
         aimed=comparison.aimed,
+        titles=comparison.attack_titles,
         transfers=any(not isnan(s.forward_transfer.mean) for s in comparison.league),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..strategies import metrics
-from ..strategies.attacks.names import attack
+from ..strategies.attacks.names import attack, whole
 from ..strategies.fitness import caution
 from ..strategies.names import strategy
 from ..streams.names import stream_recipe
@@ -137,15 +137,20 @@ class Comparison(Outcomes):
         return [text for text in self.outcomes[0].run.attacks if attack(text).aims_at is not None]
 
     @property
+    def attack_titles(self) -> dict[str, str]:
+        """The whole text of every attack, its eps too where that is the default."""
+        return {text: whole(text) for text in self.outcomes[0].run.attacks}
+
+    @property
     def masked(self) -> dict[str, str]:
-        """Attacks that may have seen less than there is, as "pgd on naive", and why."""
+        """Attacks that may have seen less than there is, as "pgd(eps=0.1) on naive", and why."""
         told = [
             (o.run.strategy, a, known)
             for o in self.outcomes
             for r in o.rows
             for a, known in r.get("attacked", {}).items()
         ]
-        return {f"{a} on {s}": known["caution"] for s, a, known in told if "caution" in known}
+        return {f"{whole(a)} on {s}": known["caution"] for s, a, known in told if "caution" in known}
 
     @property
     def cautions(self) -> dict[str, str]:
@@ -192,8 +197,8 @@ class Comparison(Outcomes):
         drawn = {}
         for text in self.outcomes[0].run.attacks if groups else ():
             robust = {s: [known[text] for known in seeds] for s, seeds in groups.items()}
-            drawn[text] = curves(robust, f"accuracy under {text} (%)")
-            drawn |= {f"{text}: {s}": heat_map(_mean_matrix(m), f"{s} under {text}") for s, m in robust.items()}
+            drawn[text] = curves(robust, f"accuracy under {whole(text)} (%)")
+            drawn |= {f"{text}: {s}": heat_map(_mean_matrix(m), f"{s} under {whole(text)}") for s, m in robust.items()}
         return drawn
 
     def details(self) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from ..strategies.attacks import names
 from ..strategies.attacks.base import Attack
-from ..strategies.attacks.evaluate import Attacked, attacked, prepared, refuse_samples
+from ..strategies.attacks.evaluate import CHUNK, Attacked, attacked, learned, refuse_samples
 from ..strategies.attacks.feature_space import hidden
+from ..strategies.attacks.logits import settled
+from ..strategies.attacks.repeatable import refuse_unrepeatable
 from ..strategies.attacks.threats import Threat
-from ..strategies.attacks.victims import MaskedGradients
+from ..strategies.attacks.victims import MaskedGradients, in_chunks
 from ..strategies.base import OwnLoop, State, Strategy
 from ..strategies.learner import Learner
 from ..strategies.rng import Rng
@@ -63,10 +65,17 @@ class Target:
 
         return replace(on(train=False), learn_from=on(train=True))
 
-    def prepared(self, attack: Attack, seed: int) -> Attack:
-        """The attack once it has learned what it learns from training samples."""
+    def prepared(self, attack: Attack, seed: int) -> tuple[Attack, int]:
+        """The attack once it has learned what it learns from training samples, everything seen; and its questions."""
         some = self.learn_from
-        return attack if some is None else prepared(attack, some.answer, some.x, some.y, seed)
+        return (attack, 0) if some is None else learned(attack, some.answer, some.x, some.y, seed)
+
+    def refuse_unrepeatable(self) -> None:
+        """Raise ValueError where samples are answered otherwise when they are asked again."""
+        answer, rows = settled(self.answer), torch.arange(len(self.x), device=self.x.device)
+        with torch.no_grad():
+            logits = in_chunks(answer, self.x, rows, CHUNK)
+        refuse_unrepeatable(answer, self.x, rows, logits, CHUNK)
 
     def part(self, rows: Tensor) -> "Target":
         """Some of the samples: what comes of each is the same to the bit."""
@@ -115,7 +124,8 @@ def robustness(run: Run, stream: Stream, learner: Learner, strategy: Strategy, s
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("always", MaskedGradients)
-                got = target.attacked(target.prepared(names.attack(text), run.seed), seed=run.seed)
+                attack, _ = target.prepared(names.attack(text), run.seed)
+                got = target.attacked(attack, seed=run.seed)
             success = got.success if got.tried.any() else None
             told[text] = {"robust": list(target.shares(got.still)), "success": success}
             if caught:
@@ -126,6 +136,8 @@ def robustness(run: Run, stream: Stream, learner: Learner, strategy: Strategy, s
 def refuse(run: Run, stream: Stream, learner: Learner, strategy: Strategy, state: State) -> None:
     """Raise ValueError where the run's attacks do not fit it, before anything is learned."""
     target = Target.of(stream, learner, strategy, state, stream.marks[0], run.attack_samples, run.seed)
+    with learner.resting():
+        target.refuse_unrepeatable()
     for text in run.attacks:
         attack, classes = names.attack(text), stream.classes.shape[1]
         if attack.of_images and target.x.dim() != 4:

@@ -99,7 +99,7 @@ def test_league_report_and_mlflow_tell_of_attacks(tmp_path):
     words += ["--home", str(tmp_path / "home"), "--tracking-uri", uri]
     shown = CliRunner().invoke(main.app, words)
     assert shown.exit_code == 0, shown.output
-    for part in ("pgd(steps=3) %", "trigger %", "trigger success %"):
+    for part in ("pgd(eps=0.1, steps=3) %", "trigger %", "trigger success %"):
         assert part in " ".join(shown.stdout.split()), shown.stdout
     known = json.loads(CliRunner().invoke(main.app, [*words, "--json"]).stdout)
     best = known["league"][0]["under"]
@@ -108,7 +108,7 @@ def test_league_report_and_mlflow_tell_of_attacks(tmp_path):
     mean = sum(sum(robust[-1]) / 5 for robust in runs) / 2
     assert best["trigger"]["robust_accuracy"]["mean"] == pytest.approx(mean)
     page = Path(known["report"]).read_text()
-    assert "Under attack" in page and "under pgd(steps=3) %" in page and "poison_success" in page
+    assert "Under attack" in page and "under pgd(eps=0.1, steps=3) %" in page and "poison_success" in page
     assert page.count("<svg") == 3 + 2 * 3 + 2  # accuracy, either attack, and how far the poisoner got
     client = mlflow_tracker.client(uri)
     children = [r for r in client.search_runs(["1"]) if "perdure.run" in r.data.tags]

@@ -39,7 +39,7 @@ def attack(
 
         perdure attack square --run 5f2c --threat "black(500)"
 
-        perdure attack "hop_skip_jump" --run 5f2c --threat "black(5000, labels=True)" --fleet
+        perdure attack "hop_skip_jump" --run 5f2c --threat "black(5000, sees='labels')" --fleet
     """
     from ...platform.mlflow_tracker import default_uri
 
@@ -56,6 +56,7 @@ def _watched(screen, run: str, attacks: list[str], threat: str, **how):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ...platform.assault import assault
+    from ...strategies.attacks.names import whole
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -68,7 +69,7 @@ def _watched(screen, run: str, attacks: list[str], threat: str, **how):
 
         def heard(attack: str, done: int, count: int) -> None:
             if attack not in tasks:
-                tasks[attack] = bar.add_task(attack, total=count)
+                tasks[attack] = bar.add_task(whole(attack), total=count)
             bar.update(tasks[attack], completed=done)
 
         return assault(run, attacks, threat, hear=heard, **how)
@@ -80,24 +81,21 @@ def _shown(made: "Damage") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ...platform.report import digits
+    from ...platform.assault import COLUMNS
 
     run = made.assault.run
     title = Text(f"{run.strategy} on {run.stream}, {run.model}, seed {run.seed}; threat: {made.assault.threat}")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("attack")
-    for name in ("clean %", "robust %", "fooled %", "mean L0", "mean L2", "mean L∞", "queries", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column.title, justify="right", no_wrap=True)
     for one in made.blows:
-        m = one.measures
-        shares = (digits(100 * m[k], ".1f") for k in ("accuracy", "robust_accuracy", "success"))
-        sizes = (digits(m[k], ".3g") for k in ("mean_l0", "mean_l2", "mean_linf"))
-        table.add_row(Text(one.attack), *shares, *sizes, digits(m["queries"], ".0f"), digits(m["seconds"], ".1f"))
+        table.add_row(Text(one.title), *(column.cell(one.measures) for column in COLUMNS))
     screen = console()
     screen.print(table)
     say = saying(screen)
     for one in made.blows:
-        say(f"{one.attack}, robust % on each experience: {percents(one.robust)}")
+        say(f"{one.title}, robust % on each experience: {percents(one.robust)}")
     for one in made.blows:
         if one.picture:
             say(f"picture: {one.picture}")

@@ -58,7 +58,7 @@ def _league_table(comparison: "Comparison", console) -> None:
     title = Text(f"{run.stream}, {run.model}, {run.optimizer}, {length} of batch size {run.plan.batch_size}")
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("strategy")
-    shown = [(text, k, name) for text in run.attacks for k, name in _columns(text, comparison.aimed)]
+    shown = [(text, k, name) for text in run.attacks for k, name in _columns(text, comparison)]
     for name in ("accuracy %", "forgetting %", *(name for *_, name in shown), "seconds", "carried on", "seeds"):
         table.add_column(Text(name), justify="right", no_wrap=len(name) < 14)
     for s in comparison.league:
@@ -69,9 +69,10 @@ def _league_table(comparison: "Comparison", console) -> None:
         saying(console)(f"caution: {name}: {doubt}")
 
 
-def _columns(attack: str, aimed: list[str]) -> list[tuple[str, str]]:
+def _columns(attack: str, comparison: "Comparison") -> list[tuple[str, str]]:
     """What of an attack has a column, and its title; of one that aims at a class also how often it gets there."""
-    return [("robust_accuracy", f"{attack} %")] + ([("success", f"{attack} success %")] if attack in aimed else [])
+    title, aimed = comparison.attack_titles[attack], attack in comparison.aimed
+    return [("robust_accuracy", f"{title} %")] + ([("success", f"{title} success %")] if aimed else [])
 
 
 def comparison_json(comparison: "Comparison | MetaComparison") -> str:

@@ -19,6 +19,7 @@ def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
     from ...platform.kinds import kind
     from ...platform.meta.results import told
     from ...platform.meta.run import MetaRun
+    from ...strategies.attacks.names import whole
 
     run, meta = known.run, isinstance(known.run, MetaRun)
     facts = Table.grid(padding=(0, 3))
@@ -26,6 +27,7 @@ def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
     if meta:
         values |= {k.replace("_", " "): f"{v:.4g}" for k, v in told(known.rows).items() if not isnan(v)}
     else:
+        values |= {"attacks": ", ".join(map(whole, run.attacks))} if run.attacks else {}
         values |= {k.replace("_", " "): f"{100 * v:.1f} %" for k, v in known.metrics().items() if not isnan(v)}
     for name, value in (values | {"seconds": f"{known.seconds:.1f}"}).items():
         facts.add_row(name, Text(str(value)))
@@ -42,12 +44,16 @@ def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
 
 def _matrices(known: "Outcome", console) -> None:
     """Accuracy after each experience, clean and under every attack, and what the strategy tells of itself."""
+    from ...strategies.attacks.names import whole
+
     if known.rows:
         console.print("\naccuracy (%) after each experience, on each:")
         for row in known.rows:
             console.print(f"  {row['experience'] + 1:3d}  {percents(row['accuracy'])}", highlight=False)
     for attack, robust in known.under().items():
-        console.print(f"\naccuracy (%) under {attack} after each experience, on each:", markup=False, highlight=False)
+        console.print(
+            f"\naccuracy (%) under {whole(attack)} after each experience, on each:", markup=False, highlight=False
+        )
         for i, row in enumerate(robust):
             console.print(f"  {i + 1:3d}  {percents(row)}", highlight=False)
     _extras(known, console)

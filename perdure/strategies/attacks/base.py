@@ -35,6 +35,16 @@ class Attack(ABC):
         return self
 
     @property
+    def bounds(self) -> tuple[str, ...]:
+        """The fields that say how far it may go: they are shown at their defaults too."""
+        return ("eps",)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns from samples together, and so must see them all at once where it has not been prepared."""
+        return type(self).prepared is not Attack.prepared
+
+    @property
     def aims_at(self) -> int | None:
         """The class that it wants answered; None for any wrong one."""
         return vars(self).get("target")
@@ -70,11 +80,6 @@ class Aim:
 
     def loss(self, name: str) -> Loss:
         return {"ce": self.cross_entropy, "margin": self.margin}[name]
-
-
-def open_classes(logits: Tensor) -> Tensor:
-    """(n, C) bool: classes that a sample may be answered with."""
-    return logits > SHUT
 
 
 def refuse_target(target: int | None) -> None:

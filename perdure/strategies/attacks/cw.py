@@ -9,8 +9,9 @@ from .base import Aim, Attack, refuse_target
 from .norms import wide
 from .victims import Victim
 
-INSIDE = 1 - 1e-6  # keeps atanh finite, so that values of exactly 0 and 1 can move
-LOOKS = 10  # at the progress of a search: a sample that has made none leaves it
+INSIDE = 0.99  # of the way from 1/2 to 0 and 1: nearer, tanh is so flat that values need 40 steps to be seen moving
+LOOKS = 10  # at the progress of a search: a sample that has made none, and has nothing on its way, leaves it
+NUMB = 2.0  # |w| from which on tanh hides what w does: a value of 0 or 1 begins at 2.6
 BETAS = (0.9, 0.999)  # of Adam
 
 
@@ -41,7 +42,7 @@ class CW(Attack):
 
     def perturb(self, victim, x, y, chance):
         aim = Aim.of(y, self.target)
-        best, size = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+        best, size = x.clone(), x.new_full((len(x),), torch.inf)
         c, low, high = (torch.full_like(size, v) for v in (self.c, 0.0, torch.inf))
         for _ in range(self.searches):
             hit = self._search(victim, x, aim, c, best, size)
@@ -57,7 +58,7 @@ class CW(Attack):
 
         w = ((2 * x - 1) * INSIDE).atanh()
         mean, square = torch.zeros_like(w), torch.zeros_like(w)
-        hit, before = torch.zeros_like(size, dtype=torch.bool), torch.full_like(size, torch.inf)
+        hit, before, was = torch.zeros_like(size, dtype=torch.bool), torch.full_like(size, torch.inf), w.clone()
         left = torch.arange(len(x), device=x.device)
         for t in range(self.steps + 1):
             left = left[victim.affords(left, victim.price)]
@@ -78,9 +79,20 @@ class CW(Attack):
             unbiased = mean[left] / (1 - BETAS[0] ** (t + 1))
             scale = (square[left] / (1 - BETAS[1] ** (t + 1))).sqrt() + 1e-8
             w[left] -= self.lr * min(1.0, 2 - 2 * t / (self.steps + 1)) * unbiased / scale
-            if t % max(1, self.steps // LOOKS) == 0:
+            if t % self._pause == 0:
                 loss = far.square() + c[left] * over
-                going = loss < 0.9999 * before[left].abs() * before[left].sign()
-                before[left] = loss
+                going = loss < before[left] - 1e-4 * before[left].abs()
+                going |= before[left].isinf() | self._emerging(w[left], was[left])
+                before[left], was[left] = loss, w[left]
                 left = left[going | hit[left]]
         return hit
+
+    def _emerging(self, w: Tensor, was: Tensor) -> Tensor:
+        """(n,) bool whether a value comes back from where tanh is flat: nothing shows yet in the loss."""
+        inwards = was.abs() - w.abs() > 0.1 * self.lr * self._pause
+        return (inwards & (w.abs() > NUMB)).flatten(1).any(1)
+
+    @property
+    def _pause(self) -> int:
+        """Steps between two looks at the progress."""
+        return max(1, self.steps // LOOKS)

@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 
-from .base import Attack, open_classes
+from .base import Attack
 from .norms import TINY, wide
-from .victims import beaten
+from .victims import beaten, open_classes, slack
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class DeepFool(Attack):
         gone = torch.zeros_like(x)
         likely = victim.scores(x, left)
         others = likely.scatter(1, y[:, None], -torch.inf).topk(min(self.candidates, likely.shape[1]) - 1).indices
-        possible = open_classes(likely.gather(1, others))
+        possible = open_classes(likely).gather(1, others)
+        nudge = 2 * slack(likely)[:, None]  # a bare boundary is to be crossed
 
         def above(logits, rows):
             return logits.gather(1, others[rows]) - logits.gather(1, y[rows, None])
@@ -51,10 +52,12 @@ class DeepFool(Attack):
             left, slopes, logits = left[going], slopes[going], logits[going]
             if not len(left):
                 break
-            gap = above(logits, left).neg().clamp(min=0) + 1e-4  # (n, K), the last so that a bare boundary is crossed
+            gap = above(logits, left).neg().clamp(min=0)  # (n, K)
+            stuck = gap.amin(1, keepdim=True) < nudge[left]  # logits that share a large offset come in coarse steps
+            nudge[left] *= 1.0 + stuck
             flat = slopes.flatten(2)
             steep = flat.norm(dim=2) if self.norm == "l2" else flat.abs().sum(2)
-            far = (gap / steep.clamp(min=TINY)).masked_fill(~possible[left], torch.inf)
+            far = ((gap + nudge[left]) / steep.clamp(min=TINY)).masked_fill(~possible[left], torch.inf)
             nearest = far.argmin(1, keepdim=True)
             slope = slopes[torch.arange(len(left), device=x.device), nearest[:, 0]]
             reach = far.gather(1, nearest)[:, 0].clamp(max=1e3)

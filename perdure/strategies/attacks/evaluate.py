@@ -1,18 +1,19 @@
 """What an attack comes to: samples verified by a fresh forward pass, how far they moved, how much was asked."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import nan
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..rng import Rng
+from . import given
 from .base import Attack
 from .chance import Chance
+from .logits import settled
 from .norms import NORMS
+from .repeatable import refuse_unrepeatable
 from .threats import Threat, White
 from .victims import Answer, Victim, beaten, in_chunks
 from .victims import White as Open
@@ -35,6 +36,7 @@ class Attacked:
     fooled: Tensor  # (N,) bool: right at first and wrong now; under a targeted attack: answered with the target now
     queries: Tensor  # (N,) int64 questions about each sample
     seconds: float
+    learning: int = 0  # questions about other samples, which the attack has learned from
 
     @property
     def accuracy(self) -> float:
@@ -63,10 +65,14 @@ class Attacked:
         return {"l0": changed.flatten(1).sum(1).to(delta.dtype)} | sizes
 
     def measures(self) -> dict[str, float]:
-        """Shares of all samples; sizes are means over the fooled ones, queries over the attacked ones."""
+        """Shares of all samples; sizes are means over the fooled ones, queries over the attacked ones.
+
+        What was asked about other samples, to learn from them, is shared out among the attacked ones.
+        """
         sizes = {f"mean_{name}": self._mean(size[self.fooled]) for name, size in self.sizes().items()}
         told = {"accuracy": self.accuracy, "robust_accuracy": self.robust_accuracy, "success": self.success}
-        return told | sizes | {"queries": self._mean(self.queries[self.tried])}
+        tried = int(self.tried.sum())
+        return told | sizes | {"queries": (self.queries.sum().item() + self.learning) / tried if tried else nan}
 
     @staticmethod
     def _mean(values: Tensor) -> float:
@@ -77,7 +83,8 @@ class Attacked:
         """Shards in order; their seconds add up."""
         names = ("clean", "x", "y", "before", "after", "right", "tried", "fooled", "queries")
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        return Attacked(**joined, seconds=sum(part.seconds for part in parts))
+        seconds, learning = sum(part.seconds for part in parts), sum(part.learning for part in parts)
+        return Attacked(**joined, seconds=seconds, learning=learning)
 
 
 def attacked(
@@ -95,15 +102,24 @@ def attacked(
 ) -> Attacked:
     """Attack float samples x (N, ...) in [0, 1] of classes y (N,); judge what comes back anew.
 
-    answer: from inputs (n, ...) and their rows (n,) to logits (n, C), shut classes at -1e9; in evaluation mode.
+    answer: from inputs (n, ...) and their rows (n,) to logits (n, C); in evaluation mode. Neither what all logits have
+    in common nor how far below a mask puts its classes, at -1e3 or at -inf, makes a difference: see `settled`.
     samples: (N,) int64 numbers that tell the samples apart and give each its random numbers; 0 to N - 1 by default.
     With them, nothing depends on how samples are dealt out to batches or processes.
     surrogate: another classifier, where the threat wants one.
 
-    Raises ValueError for samples that are no floats in [0, 1], classes that are not there, and attacks that the threat
-    leaves nothing to; Diverged (an ArithmeticError) where the model's answer is not a number.
+    Clean samples are answered twice. Raises ValueError where the second answer is another, for samples that are no
+    floats in [0, 1], classes that are not there, answers that are no logits, and attacks that the threat leaves nothing
+    to; Diverged (an ArithmeticError) where the model's answer is not a number.
     """
     refuse_samples(x, y)
+    with torch.inference_mode(False):  # in which there would be no gradients
+        x, y = (part.clone() if part.is_inference() else part.detach() for part in (x, y))
+        other = None if surrogate is None else settled(surrogate)
+        return _attacked(settled(answer), x, y, attack, threat, seed, samples, other, features, chunk)
+
+
+def _attacked(answer, x, y, attack, threat, seed, samples, surrogate, features, chunk) -> Attacked:
     if attack.of_images and x.dim() != 4:
         raise ValueError(f"{type(attack).__name__} is for images (N, C, H, W), got {tuple(x.shape)}")
     if surrogate is None and not (threat or White()).asks_itself:
@@ -116,6 +132,7 @@ def attacked(
     def victim(rows: Tensor, classes: int) -> Victim:
         shown = None if features is None else _of_rows(features, rows)
         of = answer if (threat or White()).asks_itself else seen
+        of = of if of is answer else _of_classes(of, classes)
         return (threat or White()).victim(
             _of_rows(of, rows), numbers.at(rows), len(rows), x.device, classes, chunk, shown
         )
@@ -125,6 +142,7 @@ def attacked(
         with torch.no_grad():
             logits = in_chunks(answer, x[rows], rows, chunk)
         _refuse_classes(logits, y[rows], attack)
+        refuse_unrepeatable(answer, x[rows], rows, logits, chunk)
         parts.append(_block(victim, answer, x, y, rows, logits, attack, numbers, chunk))
     whole = Attacked.union(parts)
     return replace(whole, seconds=time.perf_counter() - start)
@@ -154,30 +172,51 @@ def _of_rows(answer: Answer, rows: Tensor) -> Answer:
     return lambda x, own: answer(x, rows[own])
 
 
+def _of_classes(surrogate: Answer, classes: int) -> Answer:
+    def told(x: Tensor, rows: Tensor) -> Tensor:
+        logits = surrogate(x, rows)
+        if logits.shape[1] != classes:
+            raise ValueError(f"expected a surrogate that knows {classes} classes as the model, got {logits.shape[1]}")
+        return logits
+
+    return told
+
+
 def prepared(attack: Attack, answer: Answer, x: Tensor, y: Tensor, seed: int = 0, chunk: int = CHUNK) -> Attack:
     """The attack once it has learned what it learns from samples x (M, ...) of classes y (M,); most learn nothing.
 
-    answer: to these samples, by their rows. An attack that is not prepared learns from the samples it is made on.
+    answer: to these samples, by their rows; everything is seen of it. An attack that is not prepared learns from the
+    samples it is made on, by what the threat lets it ask about them.
     """
+    return learned(attack, answer, x, y, seed, chunk)[0]
+
+
+def learned(
+    attack: Attack, answer: Answer, x: Tensor, y: Tensor, seed: int = 0, chunk: int = CHUNK
+) -> tuple[Attack, int]:
+    """The attack as `prepared`, and how many questions about the samples that took."""
     chance = Chance.of(Rng(seed).integer("learn"), torch.arange(len(x), device=x.device))
-    return attack.prepared(Open(answer, len(x), x.device, chunk), x, y, chance)
+    victim = Open(settled(answer), len(x), x.device, chunk)
+    return attack.prepared(victim, x, y, chance), int(victim.spent.sum())
 
 
 def attack(
-    model: nn.Module | Callable[[Tensor], Tensor],
+    model: given.Model,
     x: Tensor,
     y: Tensor,
     how: Attack | str = "pgd",
     threat: Threat | str | None = None,
     *,
-    surrogate: nn.Module | Callable[[Tensor], Tensor] | None = None,
+    surrogate: given.Model | None = None,
     seed: int = 0,
     chunk: int = CHUNK,
 ) -> Attacked:
     """Attack any classifier of images: a torch module or a function from (n, ...) inputs to (n, C) logits.
 
+    x, y: float32 or float64 samples (N, ...) in [0, 1] and their classes (N,), as tensors or NumPy arrays.
     how: the attack, as text (`"pgd(eps=8/255)"` is not in the notation; write `"pgd(eps=0.0314)"`) or as an object.
-    threat: what it may see, as `"black(1000)"`; everything by default. A module is put into evaluation mode meanwhile.
+    threat: what it may see, as `"black(1000)"`; everything by default. A module is put into evaluation mode meanwhile,
+    a function must answer the same way every time.
 
     >>> import perdure, torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
@@ -192,30 +231,43 @@ def attack(
 
     one = names.attack(how) if isinstance(how, str) else how
     asked = names.threat(threat) if isinstance(threat, str) else threat
+    refuse_other_kinds(one, asked, chunk)
+    x = given.samples(x, model)
+    y = given.classes(y, x.device)
     seen = surrogate or model
-    shown = (lambda x, rows: hidden(seen, x)) if isinstance(seen, nn.Module) else None
-    with resting(model), resting(surrogate):
-        own, other = laid_out(model), surrogate and laid_out(surrogate)
-        return attacked(
-            lambda x, rows: own(x),
-            x,
-            y,
-            one,
-            asked,
-            seed=seed,
-            surrogate=other and (lambda x, rows: other(x)),
-            features=shown,
-            chunk=chunk,
-        )
+    with torch.inference_mode(False), given.resting(model), given.resting(surrogate):  # without it no gradients
+        own, other = given.answering(model), None if surrogate is None else given.answering(surrogate)
+        inner = other or own
+        shown = (lambda x, rows: hidden(seen, x, lambda z: inner(z, rows))) if isinstance(seen, nn.Module) else None
+        return attacked(own, x, y, one, asked, seed=seed, surrogate=other, features=shown, chunk=chunk)
+
+
+def refuse_other_kinds(attack: object, threat: object, chunk: int) -> None:
+    if not isinstance(attack, Attack):
+        raise ValueError(f"expected an attack, as 'pgd(eps=0.1)' or PGD(eps=0.1), got {attack!r}")
+    if not isinstance(threat, Threat | None):
+        raise ValueError(f"expected a threat model, as 'black(1000)' or Black(1000), got {threat!r}")
+    if chunk < 1:
+        raise ValueError(f"expected chunks of at least 1 sample, got {chunk}")
 
 
 def refuse_samples(x: Tensor, y: Tensor) -> None:
     if not x.is_floating_point():
         raise ValueError(f"expected float samples in [0, 1], got {x.dtype}; divide images of 0 to 255 by 255")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"expected float32 or float64 samples in [0, 1], got {x.dtype}, which rounds small perturbations away; "
+            "pass x.float() to a model in float32"
+        )
+    if x.dim() < 2:
+        raise ValueError(f"expected samples (N, ...), as images (N, C, H, W), got {tuple(x.shape)}; one is x[None]")
     if y.shape != x.shape[:1] or y.dtype != torch.int64:
-        raise ValueError(f"expected ({len(x)},) int64 classes, got {tuple(y.shape)} {y.dtype}")
-    if not len(x):
-        raise ValueError("expected a sample at least, got none")
+        raise ValueError(
+            f"expected ({len(x)},) int64 classes, got {tuple(y.shape)} {y.dtype}; pass one whole number for each "
+            "sample, of one-hot rows y.argmax(1)"
+        )
+    if not x.numel():
+        raise ValueError(f"expected a sample at least, got none: {tuple(x.shape)}")
     low, high = x.amin().item(), x.amax().item()
     if not (low >= 0 and high <= 1):
         raise ValueError(
@@ -230,30 +282,3 @@ def _refuse_classes(logits: Tensor, y: Tensor, attack: Attack) -> None:
         raise ValueError(f"expected classes from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
     if attack.aims_at is not None and attack.aims_at >= classes:
         raise ValueError(f"the model knows classes 0 to {classes - 1}; there is no target {attack.aims_at}")
-
-
-def laid_out(model: nn.Module | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function, with copies of the weights of convolutions that lie as they are read fastest: channels last.
-
-    Twice as fast on a CPU. The module itself stays as it is; its weights get no gradient.
-    """
-    if not isinstance(model, nn.Module):
-        return model
-    held = {k: v.detach() for k, v in (*model.named_parameters(), *model.named_buffers())}
-    laid = {k: v.clone(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in held.items()}
-    return lambda x: functional_call(model, laid, (x,))
-
-
-@contextmanager
-def resting(model: object) -> Iterator[None]:
-    """A module in evaluation mode for a while: dropout and batch statistics would answer otherwise every time."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -1,17 +1,19 @@
 """What a network sees of samples: the activations of its hidden layers (Zhang et al. 2018, arXiv:1801.03924)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 
 
-def hidden(model: nn.Module, x: Tensor) -> Tensor:
+def hidden(model: nn.Module, x: Tensor, call: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """(N, F) outputs of every weighted layer but the last, one after the other.
 
     Each place's channels are brought to length 1, each layer's share is divided by the root of its places: the
     distance of two samples is the square root of the sum over layers of the mean squared distance over places.
-    Raises ValueError where there is no hidden layer.
+    call: how the model is called, instead of directly. Raises ValueError where there is no hidden layer.
     """
     layers = [m for m in model.modules() if isinstance(m, WEIGHTED)][:-1]
     if not layers:
@@ -23,7 +25,7 @@ def hidden(model: nn.Module, x: Tensor) -> Tensor:
 
     hooks = [layer.register_forward_hook(see) for layer in layers]
     try:
-        model(x)
+        (call or model)(x)
     finally:
         for hook in hooks:
             hook.remove()

@@ -70,7 +70,7 @@ class HopSkipJump(Attack):
     def _boundary(self, victim, x, y, z, rows, precision: float) -> tuple[Tensor, Tensor]:
         """The last wrong point on the way to each sample, to `precision` of its length; and rows that may go on."""
         start, origin = z[rows], x[rows]
-        low, high = (torch.full((len(rows),), v, device=x.device) for v in (0.0, 1.0))
+        low, high = (x.new_full((len(rows),), v) for v in (0.0, 1.0))
         fine = torch.full_like(high, precision)
         if self.norm == "linf":
             high = NORMS["linf"].size(start - origin)
@@ -96,7 +96,7 @@ class HopSkipJump(Attack):
         total = []
         for part in torch.arange(len(rows), device=rows.device).split(max(1, 4096 // draws)):
             own, shape = rows[part], tuple(z.shape[1:])
-            noise = chance.at(own).normal((draws, *shape), "around", t)
+            noise = chance.at(own).normal((draws, *shape), "around", t).to(z)
             noise = noise / wide(noise.flatten(2).norm(dim=2).flatten(), noise.flatten(0, 1)).view(
                 len(own), draws, *[1] * len(shape)
             )
@@ -104,7 +104,7 @@ class HopSkipJump(Attack):
             used = (near - z[own][:, None]) / wide(reach[part], noise)
             times = own.repeat_interleave(draws)
             wrong = (victim.labels(near.flatten(0, 1), times) != y[times]).view(len(own), draws)
-            sign = 2.0 * wrong - 1
+            sign = 2 * wrong.to(z.dtype) - 1
             mean = sign.mean(1, keepdim=True)
             weight = torch.where(mean.abs() == 1, sign, sign - mean)
             total.append(torch.einsum("ns,nsd->nd", weight, used.flatten(2)).view(len(own), *shape))
@@ -131,7 +131,7 @@ class HopSkipJump(Attack):
 
 def _noise(x: Tensor, chance: Chance, n: int) -> Tensor:
     """Random images like x (n, ...): of single pixels, or of 1, 4, 16, 49 patches in turn."""
-    noise = chance.uniform(tuple(x.shape[1:]), "begin", n)
+    noise = chance.uniform(tuple(x.shape[1:]), "begin", n).to(x)
     if x.dim() != 4 or not n % 5:
         return noise
     side = (1, 2, 4, 7)[n % 5 - 1]

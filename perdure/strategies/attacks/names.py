@@ -43,6 +43,11 @@ def attack(text: str) -> Attack:
     return _one(text, Attack, ATTACKS, "an attack such as pgd(eps=0.1)")
 
 
+def whole(text: str) -> str:
+    """An attack's text as it is shown: how far it goes stands there at its default too, as `pgd(eps=0.1)` for `pgd`."""
+    return notation.spell(attack(text), ATTACKS, lambda thing: thing.bounds if isinstance(thing, Attack) else ())
+
+
 def threat(text: str) -> Threat:
     """The threat model that `text` spells, as `black(queries=1000)`."""
     return _one(text, Threat, THREATS | SURROGATES, "a threat model such as black(queries=1000)")

@@ -52,7 +52,7 @@ class OnePixel(Attack):
 
     def _every(self, victim: Victim, x: Tensor, aim: Aim, rows: Tensor, chance: Chance) -> Tensor:
         _, depth, height, width = x.shape
-        values = torch.tensor(list(product((0.0, 1.0), repeat=depth)), device=x.device)
+        values = x.new_tensor(list(product((0.0, 1.0), repeat=depth)))
         places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(x)
         every = torch.cat([torch.cat([places, v.expand(len(places), -1)], 1) for v in values])[:, None]  # (G, 1, 2 + C)
         found = x[rows].clone()
@@ -65,10 +65,10 @@ class OnePixel(Attack):
 
     def _evolved(self, victim: Victim, x: Tensor, aim: Aim, rows: Tensor, chance: Chance) -> Tensor:
         own, count = chance.at(rows), self.population
-        limit = torch.tensor([*x.shape[2:], *[1.0] * x.shape[1]], device=x.device)  # genes: row, column, values
+        limit = x.new_tensor([*x.shape[2:], *[1.0] * x.shape[1]])  # genes: row, column, values
         genes = own.uniform((count, self.pixels, len(limit)), "genes") * limit
-        found, best = x[rows].clone(), torch.full((len(rows),), -torch.inf, device=x.device)
-        margin = torch.full((len(rows), count), -torch.inf, device=x.device)
+        found, best = x[rows].clone(), x.new_full((len(rows),), -torch.inf)
+        margin = x.new_full((len(rows), count), -torch.inf)
         left = torch.arange(len(rows), device=x.device)
         first, reached, since = best.clone(), best.clone(), torch.zeros_like(left)
         for generation in range(self.generations + 1):
@@ -86,7 +86,7 @@ class OnePixel(Attack):
             found[left[rise]], best[left[rise]] = images[rise], top.values[rise]
             if not generation:
                 first = best.clone()
-            grown = best - reached > 0.01 * (best - first).clamp(min=1e-3)
+            grown = best - reached > 0.01 * (best - first).maximum(1e-3 * first.abs())
             reached, since = torch.where(grown, best, reached), torch.where(grown, 0, since + 1)
             left = left[~done & (since[left] < self.patience)]
         return found

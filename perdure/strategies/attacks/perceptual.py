@@ -26,6 +26,10 @@ class Perceptual(Attack):
     step: float = 0.1  # the first, in units of phi; it falls to a tenth
     target: int | None = None
 
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        return ("bound",)
+
     def __post_init__(self):
         refuse_target(self.target)
         if self.bound <= 0 or self.steps < 1 or self.step <= 0:
@@ -72,7 +76,7 @@ class Perceptual(Attack):
 
     def _within(self, victim, x, z, rows, near) -> Tensor:
         """On the way from each sample to its z the farthest point that bisection finds within the bound."""
-        low, high = (torch.full((len(rows),), v, device=x.device) for v in (0.0, 1.0))
+        low, high = (x.new_full((len(rows),), v) for v in (0.0, 1.0))
         at = high
         for _ in range(HALVINGS):
             point = x[rows].lerp(z[rows], wide(at, x))

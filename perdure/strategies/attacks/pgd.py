@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .base import Aim, Attack, open_classes, refuse_target
+from .base import Aim, Attack, refuse_target
 from .norms import NORMS, Norm, NormName, refuse_no_ball
-from .victims import Loss, Victim, warn_of_masks
+from .victims import Loss, Victim, open_classes, warn_of_masks
 
 LossName = Literal["ce", "margin", "targets"]
 
@@ -55,7 +55,7 @@ class PGD(Attack):
             start = x[rows]
             if self.random:
                 start = ball.random(rows, chance, restart)
-            loss = aim.loss(self.loss) if likely is None else towards(y, likely[:, restart % likely.shape[1]])
+            loss = aim.loss(self.loss) if likely is None else towards(y, likely[:, restart])
             z, done = ascend(victim, start, rows, ball, loss, aim.reached, self.steps, self.length)
             found[rows] = z
             rows = rows[~done]
@@ -66,10 +66,12 @@ class PGD(Attack):
         return self.step or (5.0 if self.norm == "l1" else 2.5) * self.eps / self.steps
 
     def _likely(self, victim: Victim, x: Tensor, rows: Tensor, y: Tensor) -> Tensor:
-        """(N, K) the other classes, the likeliest first; a shut one stands for the likeliest."""
-        logits = victim.scores(x, rows).scatter(1, y[:, None], -torch.inf)
-        order = logits.argsort(1, descending=True)[:, :-1]
-        return torch.where(open_classes(logits.gather(1, order)), order, order[:, :1])
+        """(N, restarts) the other classes that are open, the likeliest first, and once all had their turn again."""
+        logits = victim.scores(x, rows)
+        others = open_classes(logits).scatter(1, y[:, None], False)
+        order = logits.masked_fill(~others, -torch.inf).argsort(1, descending=True)
+        turn = torch.arange(self.restarts, device=x.device) % others.sum(1, keepdim=True).clamp(min=1)
+        return order.gather(1, turn)
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,13 @@ class Spatial(Attack):
 
     def perturb(self, victim, x, y, chance):
         aim, found = Aim.of(y, self.target), x.clone()
-        best = torch.full((len(x),), -torch.inf, device=x.device)
+        best = x.new_full((len(x),), -torch.inf)
         left = torch.arange(len(x), device=x.device)
         for turn in self._tries(chance):  # (N, 3) angle in radians, shifts in pixels
             left = left[victim.affords(left, victim.toll)]
             if not len(left):
                 break
-            z = moved(x[left], turn[left])
+            z = moved(x[left], turn[left].to(x.dtype))
             logits = victim.scores(z, left)
             margin = aim.margin(logits, left)
             better = margin > best[left]

@@ -35,7 +35,7 @@ class Square(Attack):
         aim, (depth, height, width) = Aim.of(y, self.target), x.shape[1:]
         stripes = chance.signs((depth, 1, width), "stripes")
         z = (x + self.eps * stripes).clamp(0, 1)
-        best = torch.full((len(x),), -torch.inf, device=x.device)
+        best = x.new_full((len(x),), -torch.inf)
         left, found = torch.arange(len(x), device=x.device), x.clone()
         for t in range(self.queries):
             left = left[victim.affords(left, victim.toll)]

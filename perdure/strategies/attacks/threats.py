@@ -14,9 +14,13 @@ from .victims import Answer, Victim
 
 @dataclass(frozen=True)
 class Threat(ABC):
-    """asks_itself: whether the classifier under attack is asked; otherwise surrogates are, and it only judges."""
+    """asks_itself: whether the classifier under attack is asked; otherwise surrogates are, and it only judges.
+    knows_data: whether an attack may learn from training samples first, with gradients; otherwise it learns from the
+    samples it is made on, by what it may ask about them.
+    """
 
     asks_itself: ClassVar[bool] = True
+    knows_data: ClassVar[bool] = False
 
     @abstractmethod
     def victim(
@@ -35,6 +39,8 @@ class Threat(ABC):
 @dataclass(frozen=True)
 class White(Threat):
     """Everything is known: weights, gradients, features."""
+
+    knows_data = True
 
     def victim(self, answer, chance, count, device, classes, chunk, features):
         return victims.White(answer, count, device, chunk, features=features)

@@ -14,7 +14,9 @@ from .chance import Chance
 Answer = Callable[[Tensor, Tensor], Tensor]  # (n, ...) inputs, (n,) rows of the samples they are made of: (n, C) logits
 Loss = Callable[[Tensor, Tensor], Tensor]  # (n, C) logits and (n,) rows: (n,) to climb
 SHUT = -1e8  # logits below are of classes that a sample may not be answered with
-SLACK = 1e-5  # relative lead of a wrong class that counts: less is gone where another batch rounds otherwise
+SLACK = 1e-5  # lead that counts, in units of the spread of open classes: less is gone where a batch rounds otherwise
+NEAR = 100.0  # logits apart, classes still compete in a softmax of float32
+GULF, FAR = 400.0, 8  # logits, and spreads of the classes above, from which on a gap below them is a mask's
 GRAIN = 16  # samples at least in a forward pass: kernels round smaller batches in other ways
 
 
@@ -129,12 +131,7 @@ class White(Victim):
             for part, own, n in _chunks(x, rows, self._chunk):
                 part = part.detach().requires_grad_()
                 value = told(part, own)
-                each = losses(value, own)  # (n, K)
-                last = each.shape[1] - 1
-                grads = [
-                    torch.autograd.grad(each[:, k].sum(), part, retain_graph=k < last)[0][:n] for k in range(last + 1)
-                ]
-                slopes.append(torch.stack(grads, 1))
+                slopes.append(_jacobian(losses(value, own), part)[:n])
                 values.append(value.detach()[:n])
         return torch.cat(slopes), torch.cat(values)
 
@@ -177,8 +174,8 @@ class Black(Victim):
         if not self._votes:
             return self._ask(x, rows).clone()
         noisy, times = self._noisy(x, rows, self._votes, "votes")
-        labels = self._ask(noisy, times).clone().view(len(x), -1)
-        return F.one_hot(labels, self._classes).float().mean(1).add(0.1 / self._votes).log()
+        labels = self._ask(noisy, times).clone().view(len(x), self._votes)
+        return F.one_hot(labels, self._classes).to(x.dtype).mean(1).add(0.1 / self._votes).log()
 
     def labels(self, x, rows):
         told = self._ask(x, rows).clone()
@@ -199,7 +196,7 @@ class Black(Victim):
         """(n, count, ...) standard normal, other ones for every question; rows may repeat."""
         turn = _turns(rows)
         asked = Chance.of(0, self.spent[rows] + turn * (1 << 40))
-        return Chance(self._chance.keys[rows] ^ asked.keys).normal((count, *x.shape[1:]), what)
+        return Chance(self._chance.keys[rows] ^ asked.keys).normal((count, *x.shape[1:]), what).to(x.dtype)
 
     def _noisy(self, x: Tensor, rows: Tensor, count: int, what: str) -> tuple[Tensor, Tensor]:
         near = x[:, None] + self._sigma * self._directions(x, rows, count, what)
@@ -233,6 +230,20 @@ class Within(Victim):
 
     def left(self, rows):
         return self._victim.left(self._rows[rows])
+
+
+def _jacobian(each: Tensor, x: Tensor) -> Tensor:
+    """(n, K, ...) gradients of (n, K) with respect to x (n, ...), sample by sample."""
+    last, slopes = each.shape[1] - 1, []
+    for k in range(last + 1 if each.requires_grad else 0):
+        (slope,) = torch.autograd.grad(each[:, k].sum(), x, retain_graph=k < last, allow_unused=True)
+        slopes.append(slope)
+    if not slopes or any(slope is None for slope in slopes):
+        raise ValueError(
+            "expected logits that have a gradient with respect to the samples, and the model's have none; let it "
+            "compute in torch, without no_grad, detach or NumPy, or attack it as a black box: threat='black(1000)'"
+        )
+    return torch.stack(slopes, 1)
 
 
 def in_chunks(answer: Answer, x: Tensor, rows: Tensor, chunk: int) -> Tensor:
@@ -270,17 +281,42 @@ def lead(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def beaten(logits: Tensor, labels: Tensor) -> Tensor:
-    """(n,) bool: another class than `labels` leads, by more than rounding."""
-    return lead(logits, labels) > _slack(logits)
+    """(n,) bool: another class than `labels` is answered, and leads by more than rounding."""
+    return (logits.argmax(1) != labels) & _clear(lead(logits, labels), logits)
 
 
 def won(logits: Tensor, labels: Tensor) -> Tensor:
-    """(n,) bool: `labels` are answered, by more than rounding."""
-    return -lead(logits, labels) > _slack(logits)
+    """(n,) bool: `labels` are answered, and lead by more than rounding."""
+    return (logits.argmax(1) == labels) & _clear(-lead(logits, labels), logits)
 
 
-def _slack(logits: Tensor) -> Tensor:
-    return SLACK * logits.masked_fill(logits < SHUT, 0).abs().amax(1)
+def slack(logits: Tensor) -> Tensor:
+    """(n,) lead up to which rounding may decide: a share of the spread of the classes that compete. Neither a mask nor
+    what is common to all logits changes it."""
+    open_ = open_classes(logits)
+    return SLACK * (logits.amax(1) - logits.masked_fill(~open_, torch.inf).amin(1))
+
+
+def open_classes(logits: Tensor) -> Tensor:
+    """(n, C) bool: classes that a sample may be answered with.
+
+    A class is masked where its logit is 1e8 below the best, or where a gulf lies above it: 400 logits at least, and 8
+    times the spread of the classes on the other side, which are two or more and no more than 100 apart.
+    """
+    order = logits.sort(1, descending=True).values
+    above, below = order[:, 1:-1], order[:, 2:]
+    gulf = above - below
+    spread = order[:, :1] - above
+    cut = (gulf > GULF) & (gulf > FAR * spread) & (spread < NEAR)
+    last = above.masked_fill(~cut, -torch.inf)  # of the classes above a gulf; the highest gulf counts
+    lowest = order[:, :1] + SHUT
+    return logits >= torch.cat([last, lowest], 1).amax(1, keepdim=True)
+
+
+def _clear(ahead: Tensor, logits: Tensor) -> Tensor:
+    """(n,) bool: leads above rounding. An exact tie is no rounding but the end of a float's digits, as they are under
+    a large common offset: the answer is the first of the two, as argmax says."""
+    return (ahead > slack(logits)) | (ahead == 0)
 
 
 def _chunks(x: Tensor, rows: Tensor, chunk: int):

@@ -36,6 +36,14 @@ class Worst(Attack):
         return any(one.of_images for one in self.members)
 
     @property
+    def bounds(self) -> tuple[str, ...]:
+        return () if self.attacks else ("eps",)
+
+    @property
+    def learns(self) -> bool:
+        return any(one.learns for one in self.members)
+
+    @property
     def members(self) -> tuple[Attack, ...]:
         if self.attacks:
             return self.attacks
@@ -47,15 +55,17 @@ class Worst(Attack):
 
     def perturb(self, victim, x, y, chance):
         found, members = x.clone(), self.members
-        size = torch.full((len(x),), torch.inf, device=x.device)
+        size = x.new_full((len(x),), torch.inf)
         everything = torch.arange(len(x), device=x.device)
         for one in members:
             rows = everything if one.minimal else everything[size.isinf()]
-            rows = rows[victim.affords(rows, victim.price)]
+            rows = rows[victim.affords(rows, victim.toll)]
             if not len(rows):
                 continue
             z = one.perturb(Within(victim, rows), x[rows], y[rows], chance.at(rows))
             afford = victim.affords(rows, victim.toll)
+            blind = ~afford & size[rows].isinf()
+            found[rows[blind]] = z[blind]  # no question is left to look at it; it may fool all the same
             rows, z = rows[afford], z[afford]
             fooled = beaten(victim.scores(z, rows), y[rows])
             length = NORMS["l2"].size(z - x[rows])

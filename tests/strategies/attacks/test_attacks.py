@@ -179,6 +179,13 @@ def test_cw_always_succeeds_with_less_than_foolbox_and_moves_pixels_at_the_borde
     assert size(sure.x - x).mean() > size(got.x - x).mean()
 
 
+@pytest.mark.parametrize("steps", [60, 100])
+def test_cw_moves_values_of_exactly_0_and_1(steps, net, digits):
+    x = digits[1][0][:30].round()
+    y = net(x).argmax(1)
+    assert perdure.attack(net, x, y, f"cw(steps={steps}, searches=5)").success == 1
+
+
 def test_what_cannot_be_fooled_comes_back_clean_and_is_called_a_failure(digits):
     x, y = (part[:10] for part in digits[1])
     stubborn = 10.0 * nn.functional.one_hot(y, 10).float()

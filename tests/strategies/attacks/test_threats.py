@@ -108,3 +108,12 @@ def test_a_threat_reads_back_from_its_own_text(text):
 def test_what_is_no_threat_is_refused(text, said):
     with pytest.raises(ValueError, match=said):
         names.threat(text)
+
+
+@pytest.mark.parametrize("threat", ["black(30)", "black(30, sees='labels', draws=2, votes=2)"])
+def test_what_the_worst_of_several_has_no_question_left_to_look_at_is_judged_all_the_same(threat, net, digits):
+    x, y = (part[:20] for part in digits[1])
+    texts = ("square(0.3, queries=30)", "worst(square(0.3, queries=30), fgsm)")
+    alone, among = (perdure.attack(net, x, y, text, threat) for text in texts)
+    assert among.queries.max() <= 30 and alone.fooled.any()
+    assert (among.fooled >= alone.fooled).all()
