@@ -27,6 +27,7 @@ from .events import Event, Failed, Finished, Reached
 from .execute import begin
 from .journal import Journal
 from .kinds import AnyRun, kind
+from .naming import file_name, metric_name
 from .profile import PROFILE
 from .secrets import masked
 from .site import Site
@@ -243,7 +244,7 @@ class _Mirror:
 
     def _pictures(self, id: str, run: AnyRun, rows: list) -> None:
         for name, figure in kind(run).figures(run, rows).items():
-            self._client.log_figure(id, figure, f"figures/{sanitized(name).replace(' ', '_')}.png")
+            self._client.log_figure(id, figure, f"figures/{file_name(name)}.png")
         for path in self.site.pictures(run):
             self._client.log_artifact(id, str(path), "figures")
         for path in sorted((self.site.folder(run) / PROFILE).glob("*")):
@@ -252,7 +253,7 @@ class _Mirror:
     def _report(self, final: Told) -> None:
         parent = self.known["parent"]
         for name, figure in final.covers().items():
-            self._client.log_figure(parent, figure, f"figures/{name}.png")
+            self._client.log_figure(parent, figure, f"figures/{file_name(name)}.png")
         self._client.log_text(parent, final.frame().to_csv(index=False), "runs.csv")
         self._client.log_artifact(parent, final.report)
 
@@ -262,7 +263,7 @@ def _metrics(run: AnyRun, rows: list, created: int) -> list:
     from mlflow.entities import Metric
 
     step = len(rows)
-    values = {"/".join(map(sanitized, k.split("/"))): v for k, v in kind(run).metrics(rows).items()}
+    values = {metric_name(k): v for k, v in kind(run).metrics(rows).items()}
     return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None and not isnan(v)]
 
 
@@ -302,11 +303,6 @@ def experiment(client: Any, name: str, uri: str) -> str:
         return known.experiment_id
     local = Path(uri.removeprefix("sqlite:///")).parent / "mlruns" if uri.startswith("sqlite:///") else None
     return client.create_experiment(name, artifact_location=local.absolute().as_uri() if local else None)
-
-
-def sanitized(text: str) -> str:
-    """A text as MLflow takes it in the name of a metric: nothing but letters, digits and `_-. `."""
-    return " ".join("".join(c if c.isalnum() or c in "_-." else " " for c in text).split())
 
 
 def exists(client: Any, run: str) -> bool:
