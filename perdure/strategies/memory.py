@@ -20,7 +20,7 @@ Selection = Literal["balanced", "reservoir", "herding", "k_centre", "gradient"]
 
 def refuse_no_room(capacity: int) -> None:
     if not isinstance(capacity, int) or isinstance(capacity, bool):
-        raise ValueError(f"capacity must be a whole number of samples, got {capacity!r}; a share of the data is no number")
+        raise ValueError(f"capacity must be a whole number of samples, got {capacity!r}")
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1, got {capacity}")
 
