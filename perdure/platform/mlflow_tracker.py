@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,8 @@ class _Mirror:
         for run in self.command.runs:
             child = self.known["runs"].get(run.id)
             if child and not child["end"]:
+                rows = Journal(self.site.folder(run)).rows()[: child["rows"]]
+                self._client.log_batch(child["id"], metrics=_last(run, rows, child["created"], "stopped"))
                 self._client.set_terminated(child["id"], "KILLED")
                 child["end"] = "stopped"
         self._client.set_terminated(self.known["parent"], status)
@@ -217,6 +219,8 @@ class _Mirror:
         if end == "finished" and child["end"] != end:
             self._pictures(child["id"], run, rows)
         if end and child["end"] != end:
+            if end != "finished" or child["end"]:
+                self._client.log_batch(child["id"], metrics=_last(run, rows, created, end))
             self._client.set_terminated(child["id"], ENDS[end])
         child["rows"], child["end"] = len(rows), end
         self.keep()
@@ -265,6 +269,20 @@ def _metrics(run: AnyRun, rows: list, created: int) -> list:
     step = len(rows)
     values = {metric_name(k): v for k, v in kind(run).metrics(rows).items()}
     return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None and not isnan(v)]
+
+
+def _last(run: AnyRun, rows: list, created: int, end: str) -> list:
+    """What is said once a run has ended: MLflow shows the last values as what it has come to, and sorts by them.
+
+    NaN of a run that is not finished, after the values that it had on its way; of one that had been stopped and is
+    finished now, the values again.
+    """
+    from mlflow.entities import Metric
+
+    known = _metrics(run, rows, created) if rows else []
+    if end == "finished":
+        return [Metric(m.key, m.value, m.timestamp + 2, m.step) for m in known]
+    return [Metric(m.key, nan, m.timestamp + 1, m.step) for m in known]
 
 
 def _input(source: Source, fingerprint: str) -> Any:
