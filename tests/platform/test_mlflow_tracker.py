@@ -292,8 +292,8 @@ class Breaking(Naive):
 
 
 def test_a_run_that_failed_half_way_has_come_to_nothing_until_it_is_finished(site, tmp_path, monkeypatch):
-    uri, command = f"sqlite:///{tmp_path}/mlflow.db", Command.grid(["breaking"], [0], plan=Plan(1, 64))
     monkeypatch.setitem(STRATEGIES, "breaking", Breaking)
+    uri, command = f"sqlite:///{tmp_path}/mlflow.db", Command.grid(["breaking"], [0], plan=Plan(1, 64))
     monkeypatch.setattr(f"{__name__}.BROKEN", [2])
     failed = made(site, uri, command)
     assert failed.failed and failed.frame()["accuracy"].isna().all()
