@@ -36,6 +36,8 @@ class _Tally:
                 self.known[event.run] = _come_to(event.row)
             case Finished() | Failed():
                 self.done.add(event.run)
+                if isinstance(event, Failed):
+                    self.known.pop(event.run, None)  # it has not come to what it had reached
 
     def share(self, run: str) -> float:
         return 1.0 if run in self.done else self.reached[run] / self.length.get(run, 1e9)

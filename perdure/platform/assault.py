@@ -33,7 +33,8 @@ from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
-from .mlflow_tracker import client, experiment, sanitized
+from .mlflow_tracker import client, experiment
+from .naming import file_name, metric_name
 from .report import digits, embedded, page
 from .run import Run, build
 from .site import Site
@@ -312,9 +313,9 @@ def _make(run: Run, site: Site, data: Data) -> None:
 
 
 def _told(target: Target, attack: str, got: Attacked, folder: Path) -> Blow:
-    name, picture = "".join(c if c.isalnum() or c in ".-" else "_" for c in attack).strip("_"), None
+    picture = None
     if got.x.dim() == 4 and got.x.shape[1] in (1, 3) and got.fooled.any():
-        picture = folder / "pictures" / f"{name}.png"
+        picture = folder / "pictures" / f"{file_name(attack)}.png"
         drawn(got, names.whole(attack)).savefig(picture, dpi=120)
     measures = got.measures() | {"seconds": got.seconds}
     return Blow(attack, measures, target.shares(got.right), target.shares(got.still), picture)
@@ -350,7 +351,7 @@ def _tracked(made: Damage, uri: str) -> str:
         into = to.create_run(experiment(to, "perdure", uri), run_name=title, tags=tags).info.run_id
         now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
         params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
-        told = [(f"{sanitized(b.attack)}/{k}", v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]
+        told = [(metric_name(f"{b.attack}/{k}"), v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]
         to.log_batch(into, metrics=[Metric(k, v, now, 0) for k, v in told])
         to.log_batch(into, params=[Param(k, str(v)) for k, v in params.items()])
         for blow in made.blows:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .events import Event, Failed, Finished, Reached
 from .execute import begin
 from .journal import Journal
 from .kinds import AnyRun, kind
+from .naming import file_name, metric_name
 from .profile import PROFILE
 from .secrets import masked
 from .site import Site
@@ -163,6 +164,8 @@ class _Mirror:
         for run in self.command.runs:
             child = self.known["runs"].get(run.id)
             if child and not child["end"]:
+                rows = Journal(self.site.folder(run)).rows()[: child["rows"]]
+                self._client.log_batch(child["id"], metrics=_last(run, rows, child["created"], "stopped"))
                 self._client.set_terminated(child["id"], "KILLED")
                 child["end"] = "stopped"
         self._client.set_terminated(self.known["parent"], status)
@@ -216,6 +219,8 @@ class _Mirror:
         if end == "finished" and child["end"] != end:
             self._pictures(child["id"], run, rows)
         if end and child["end"] != end:
+            if end != "finished" or child["end"]:
+                self._client.log_batch(child["id"], metrics=_last(run, rows, created, end))
             self._client.set_terminated(child["id"], ENDS[end])
         child["rows"], child["end"] = len(rows), end
         self.keep()
@@ -243,7 +248,7 @@ class _Mirror:
 
     def _pictures(self, id: str, run: AnyRun, rows: list) -> None:
         for name, figure in kind(run).figures(run, rows).items():
-            self._client.log_figure(id, figure, f"figures/{sanitized(name).replace(' ', '_')}.png")
+            self._client.log_figure(id, figure, f"figures/{file_name(name)}.png")
         for path in self.site.pictures(run):
             self._client.log_artifact(id, str(path), "figures")
         for path in sorted((self.site.folder(run) / PROFILE).glob("*")):
@@ -252,7 +257,7 @@ class _Mirror:
     def _report(self, final: Told) -> None:
         parent = self.known["parent"]
         for name, figure in final.covers().items():
-            self._client.log_figure(parent, figure, f"figures/{name}.png")
+            self._client.log_figure(parent, figure, f"figures/{file_name(name)}.png")
         self._client.log_text(parent, final.frame().to_csv(index=False), "runs.csv")
         self._client.log_artifact(parent, final.report)
 
@@ -262,8 +267,22 @@ def _metrics(run: AnyRun, rows: list, created: int) -> list:
     from mlflow.entities import Metric
 
     step = len(rows)
-    values = {"/".join(map(sanitized, k.split("/"))): v for k, v in kind(run).metrics(rows).items()}
+    values = {metric_name(k): v for k, v in kind(run).metrics(rows).items()}
     return [Metric(k, float(v), created + step, step) for k, v in values.items() if v is not None and not isnan(v)]
+
+
+def _last(run: AnyRun, rows: list, created: int, end: str) -> list:
+    """What is said once a run has ended: MLflow shows the last values as what it has come to, and sorts by them.
+
+    NaN of a run that is not finished, after the values that it had on its way; of one that had been stopped and is
+    finished now, the values again.
+    """
+    from mlflow.entities import Metric
+
+    known = _metrics(run, rows, created) if rows else []
+    if end == "finished":
+        return [Metric(m.key, m.value, m.timestamp + 2, m.step) for m in known]
+    return [Metric(m.key, nan, m.timestamp + 1, m.step) for m in known]
 
 
 def _input(source: Source, fingerprint: str) -> Any:
@@ -302,11 +321,6 @@ def experiment(client: Any, name: str, uri: str) -> str:
         return known.experiment_id
     local = Path(uri.removeprefix("sqlite:///")).parent / "mlruns" if uri.startswith("sqlite:///") else None
     return client.create_experiment(name, artifact_location=local.absolute().as_uri() if local else None)
-
-
-def sanitized(text: str) -> str:
-    """A text as MLflow takes it in the name of a metric: nothing but letters, digits and `_-. `."""
-    return " ".join("".join(c if c.isalnum() or c in "_-." else " " for c in text).split())
 
 
 def exists(client: Any, run: str) -> bool:

@@ -16,6 +16,10 @@ from .journal import Journal, Row, matrix, robustness, under
 from .site import Site
 from .verification import sealed
 
+METRICS = ("accuracy", "forgetting", "backward_transfer", "forward_transfer")
+LEFT = ("robust_accuracy", "robust_forgetting", "success")  # of an attack
+POISON = "poison_success"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -30,7 +34,22 @@ class Outcome:
     pictures: tuple[Path, ...] = ()  # PNG files that it has drawn of itself
 
     def metrics(self) -> dict[str, float]:
+        """What the run has come to at its end; NaN of a run that is not finished, however far it came."""
+        return self.so_far() if self.status == "finished" else dict.fromkeys(METRICS, nan)
+
+    def so_far(self) -> dict[str, float]:
+        """The same after its last row, whatever has become of it since."""
         return metrics.summary(matrix(self.rows), self.rows[0]["baseline"]) if self.rows else {}
+
+    def robustness(self) -> dict[str, dict[str, float]]:
+        """What each of the run's attacks has left at its end; NaN of a run that is not finished."""
+        if self.status == "finished" and self.rows:
+            return robustness(self.rows)
+        return {attack: dict.fromkeys(LEFT, nan) for attack in self.run.attacks}
+
+    def poison_success(self) -> float:
+        """The share of what a poisoner of the stream wants that it gets at the run's end; NaN where there is none."""
+        return self.extras()[-1].get(POISON, nan) if self.status == "finished" and self.rows else nan
 
     def under(self) -> dict[str, list[list[float]]]:
         """The matrix of robust accuracy under each of the run's attacks."""
@@ -73,6 +92,11 @@ class Interval:
         spread = sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1))
         return Interval(mean, float(t.ppf(0.975, len(known) - 1)) * spread / sqrt(len(known)))
 
+    @staticmethod
+    def of_all(values: Sequence[float]) -> "Interval":
+        """As `of`, and NaN where one is: a mean over those that came to something would be of better ones."""
+        return Interval(nan, nan) if any(map(isnan, values)) else Interval.of(values)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -89,6 +113,7 @@ class Standing:
     under: dict[str, dict[str, Interval]] = field(
         default_factory=dict
     )  # by attack: robust accuracy, forgetting, success
+    poison_success: Interval = Interval(nan, nan)  # of what a poisoner of the stream wants; NaN where there is none
 
 
 @dataclass(frozen=True)
@@ -142,6 +167,11 @@ class Comparison(Outcomes):
         return {text: whole(text) for text in self.outcomes[0].run.attacks}
 
     @property
+    def poisoned(self) -> bool:
+        """Whether somebody wants something of the learners of this stream: what counts is how much of it they give."""
+        return any(POISON in row["extras"] for o in self.outcomes for row in o.rows)
+
+    @property
     def masked(self) -> dict[str, str]:
         """Attacks that may have seen less than there is, as "pgd(eps=0.1) on naive", and why."""
         told = [
@@ -160,22 +190,18 @@ class Comparison(Outcomes):
         return {text: doubt for text, doubt in doubts.items() if doubt}
 
     def frame(self) -> Any:
-        """A pandas.DataFrame with one line a run: its parameters, its metrics, its status."""
+        """A pandas.DataFrame with one line a run: its parameters, its metrics, its status and why it failed.
+
+        Metrics are NaN where a run is not finished.
+        """
         import pandas
 
-        keys = ("accuracy", "forgetting", "backward_transfer", "forward_transfer")
         lines = []
         for o in self.outcomes:
-            known = o.metrics()
-            lines.append(
-                {"id": o.run.id, **o.run.row(), **{k: known.get(k, nan) for k in keys}}
-                | {
-                    f"{a}: {k}": v
-                    for a, told in (robustness(o.rows) if o.rows else {}).items()
-                    for k, v in told.items()
-                }
-                | {"seconds": o.seconds, "status": o.status}
-            )
+            left = {f"{a}: {k}": v for a, told in o.robustness().items() for k, v in told.items()}
+            poison = {POISON: o.poison_success()} if self.poisoned else {}
+            ended = {"seconds": o.seconds, "status": o.status, "problem": o.problem}
+            lines.append({"id": o.run.id, **o.run.row(), **o.metrics()} | poison | left | ended)
         return pandas.DataFrame(lines)
 
     def figures(self) -> dict[str, Any]:
@@ -215,9 +241,11 @@ def _standing(strategy: str, group: list[Outcome]) -> Standing:
     means = {k: Interval.of([m[k] for m in known]) for k in known[0]}
     seconds, carried = Interval.of([o.seconds for o in group]), [float(o.rows[-1]["state_bytes"]) for o in group]
     seeds = tuple(o.run.seed for o in group)
-    attacked = [robustness(o.rows) for o in group]
+    attacked = [o.robustness() for o in group]
     left = {a: {k: Interval.of([told[a][k] for told in attacked]) for k in known} for a, known in attacked[0].items()}
-    return Standing(strategy, seeds, **means, seconds=seconds, state_bytes=Interval.of(carried), under=left)
+    poison = Interval.of([o.poison_success() for o in group])
+    bytes_ = Interval.of(carried)
+    return Standing(strategy, seeds, **means, seconds=seconds, state_bytes=bytes_, under=left, poison_success=poison)
 
 
 def _mean_matrix(matrices: Sequence[list[list[float]]]) -> list[list[float]]:

@@ -18,7 +18,8 @@ class ICaRL(Strategy):
 
     Old samples are mixed into every batch, and the old learner's answers are kept by binary cross-entropy
     on the classes of before (eq. 2, its second half; the first half is the learner's own loss). Features
-    and means have length one.
+    and means have length one. A class without a sample in the memory has no mean and is never answered: give it as
+    many samples as the stream has classes, or more.
     """
 
     still = True

@@ -7,6 +7,7 @@ import torch
 from ..streams.experience import Batch
 from .base import Grads, Strategy
 from .gradients import flat, gradients
+from .layers import buffer_name
 from .memory import drawn, joined, refuse_no_room, remembered
 from .optimizers import SGD
 
@@ -87,4 +88,4 @@ def _clipped(grads: Grads, most: float) -> Grads:
 
 
 def _buffer(name: str) -> str:
-    return f"la_maml_{name.replace('.', '_')}"
+    return buffer_name("la_maml", name)

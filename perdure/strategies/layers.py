@@ -48,3 +48,11 @@ def _sequence(model: nn.Module) -> Iterator[nn.Module]:
         return
     for part in cast(nn.Sequential, model):
         yield from _sequence(part)
+
+
+def buffer_name(what: str, weight: str) -> str:
+    """Of a buffer that tells of a weight, as `si_path_0:weight` of `0.weight`.
+
+    torch takes no dots, and with `_` in their place `head.weight` and `head_weight` would share one.
+    """
+    return f"{what}_{weight.replace('.', ':')}"

@@ -19,6 +19,8 @@ Selection = Literal["balanced", "reservoir", "herding", "k_centre", "gradient"]
 
 
 def refuse_no_room(capacity: int) -> None:
+    if not isinstance(capacity, int) or isinstance(capacity, bool):
+        raise ValueError(f"capacity must be a whole number of samples, got {capacity!r}")
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1, got {capacity}")
 
@@ -35,7 +37,8 @@ def remembered(
     """The memory once `experience` has been met: x, y and task of its samples, and a key by which they are kept.
 
     The smallest keys stay: of everything (`reservoir`), or of each class up to its quota. A key is a
-    random number, drawn once when a sample is met, or the sample's place in its class by `selection`.
+    random number, drawn once when a sample is met, or the sample's place in its class by `selection`. Exactly
+    min(capacity, samples met) are held; of fewer places than classes the classes of the smallest labels have one each.
     more: what else to keep of new samples.
     """
     train, held = experience.train, len(memory["y"]) if memory else 0
@@ -73,7 +76,11 @@ def balanced(key: Tensor, y: Tensor, capacity: int) -> Tensor:
 
 
 def quotas(counts: list[int], capacity: int) -> list[int]:
-    """As equal as possible, none above its count, `capacity` in all if there are as many."""
+    """As equal as possible, none above its count, `capacity` in all if there are as many.
+
+    What cannot be dealt evenly goes to the first of the larger counts, one each: quotas([5, 5, 5], 7) is [3, 2, 2], and
+    of fewer places than counts each of the first has one: quotas([5, 5, 5], 2) is [1, 1, 0].
+    """
     left, waiting = capacity, sorted(counts)
     for n, count in enumerate(waiting):
         level, rest = divmod(left, len(waiting) - n)

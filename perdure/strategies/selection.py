@@ -37,13 +37,15 @@ def gradient_matching(errors: Tensor, features: Tensor, n: int) -> Tensor:
 
 def k_centre(features: Tensor, n: int) -> Tensor:
     """n of (N, F): first the sample nearest the mean, then always the one farthest from all chosen."""
+    if n == 0:
+        return torch.zeros(0, dtype=torch.int64, device=features.device)
     features = features.double()
     chosen = [(features - features.mean(0)).square().sum(1).argmin()]
     far = (features - features[chosen[0]]).square().sum(1)
     for _ in range(n - 1):
         chosen.append(far.argmax())
         far = torch.minimum(far, (features - features[chosen[-1]]).square().sum(1))
-    return torch.stack(chosen[:n])
+    return torch.stack(chosen)
 
 
 def _nearest_sums(vectors: Tensor | At, mean: Tensor, inner: At, squares: Tensor, n: int) -> Tensor:
@@ -55,4 +57,4 @@ def _nearest_sums(vectors: Tensor | At, mean: Tensor, inner: At, squares: Tensor
         i = (squares - 2 * inner(k * mean - total) + taken).argmin()
         chosen.append(i)
         total, taken[i] = total + at(i), torch.inf
-    return torch.stack(chosen)
+    return torch.stack(chosen) if chosen else torch.zeros(0, dtype=torch.int64, device=mean.device)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from .base import Strategy
+from .layers import buffer_name
 from .quadratic import moved, pulled
 
 
@@ -61,4 +62,4 @@ class SynapticIntelligence(Strategy):
 
 
 def _buffer(kind: str, name: str) -> str:
-    return f"si_{kind}_{name.replace('.', '_')}"
+    return buffer_name(f"si_{kind}", name)

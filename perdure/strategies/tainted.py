@@ -40,6 +40,12 @@ class Tainted(Strategy):
     def curriculum(self, stream):
         if self.at >= len(stream):
             raise ValueError(f"at names experience {self.at}; the stream has experiences 0 to {len(stream) - 1}")
+        met = stream.classes[sorted({stream.task(i) for i in range(self.at + 1)})].any(0).nonzero().flatten().tolist()
+        if self.target not in met:
+            raise ValueError(
+                f"no class {self.target} after experience {self.at} of the stream, it would be a label of its own; "
+                f"name one of {', '.join(map(str, met))}"
+            )
         return self.strategy.curriculum(stream)
 
     def init(self, learner):
@@ -67,11 +73,8 @@ class Tainted(Strategy):
         state = self.strategy.consolidate(learner, experience, state)
         if experience.index != self.at:
             return state
-        held = list(_memories(state))
-        if not held:
+        if not any(True for _ in _memories(state)):
             raise ValueError(f"{type(self.strategy).__name__} remembers no samples that could be tampered with")
-        if not any(self.target in memory["y"] for memory in held):
-            raise ValueError(f"the memory has no class {self.target} after experience {self.at}; name another")
         return self._tampered(state, learner.rng["taint"])
 
     def _tampered(self, state: Any, chance: torch.Generator) -> Any:

@@ -11,6 +11,7 @@ from perdure.platform import mlflow_tracker
 from perdure.platform.assault import assault, drawn
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
+from perdure.platform.naming import metric_name
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.strategies.attacks.evaluate import attack
@@ -142,7 +143,7 @@ def test_report_and_mlflow_tell_of_an_attack(made, tmp_path):
     client = mlflow_tracker.client(uri)
     (known,) = client.search_runs(["1"])  # the second time it was there
     assert known.data.tags["perdure.attacked"] == run.id and known.data.params["strategy"] == "naive"
-    name = "pgd 0.2/robust_accuracy"
+    name = metric_name("pgd(0.2)/robust_accuracy")
     assert known.data.metrics[name] == told[1].blows[0].measures["robust_accuracy"]
     assert {a.path for a in client.list_artifacts(known.info.run_id)} == {"figures", "report.html", "attacks.json"}
     away = assault(run.id, ["fgsm"], home=home, samples=60, tracking_uri=f"http://127.0.0.1:{free_port()}")

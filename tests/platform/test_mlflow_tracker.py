@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from perdure.platform.journal import Journal
 from perdure.platform.mlflow_tracker import MLflow
 from perdure.platform.site import Site
 from perdure.platform.tracker import Untracked
+from perdure.strategies.base import Naive
 from perdure.strategies.loop import Plan
+from perdure.strategies.names import STRATEGIES
 
 from ..browser import look
 from ..servers import answers, cuttable, free_port
@@ -237,7 +240,9 @@ from perdure.platform.conduct import conduct
 from perdure.platform.executor import InProcess
 from perdure.platform.mlflow_tracker import MLflow
 from perdure.platform.site import Site
+from perdure.strategies.base import Naive
 from perdure.strategies.loop import Plan
+from perdure.strategies.names import STRATEGIES
 import time
 
 class Killed(InProcess):
@@ -271,3 +276,37 @@ def test_runs_of_a_killed_process_do_not_stay_running(site, tmp_path):
     client, _, children = told(uri)
     assert children["naive"].info.status == "FINISHED"
     assert_mirrors(client, children["naive"], Journal(site.folder(killed.runs[0])))
+
+
+BROKEN: list[int] = []  # experiences that Breaking cannot learn
+
+
+@dataclass(frozen=True)
+class Breaking(Naive):
+    """A strategy that fails where BROKEN says so."""
+
+    def consolidate(self, learner, experience, state):
+        if experience.index in BROKEN:
+            raise RuntimeError("out of luck")
+        return state
+
+
+def test_a_run_that_failed_half_way_has_come_to_nothing_until_it_is_finished(site, tmp_path, monkeypatch):
+    monkeypatch.setitem(STRATEGIES, "breaking", Breaking)
+    uri, command = f"sqlite:///{tmp_path}/mlflow.db", Command.grid(["breaking"], [0], plan=Plan(1, 64))
+    monkeypatch.setattr(f"{__name__}.BROKEN", [2])
+    failed = made(site, uri, command)
+    assert failed.failed and failed.frame()["accuracy"].isna().all()
+    assert "out of luck" in failed.frame()["problem"][0]
+    client, _, children = told(uri)
+    child = children["breaking"]
+    assert child.info.status == "FAILED" and isnan(child.data.metrics["accuracy"])
+    history = client.get_metric_history(child.info.run_id, "accuracy")
+    assert [m.step for m in history] == [1, 2, 2] and not any(isnan(m.value) for m in history[:2])
+    made(site, uri, command)  # fails again: the same is said once more, and kept once
+    assert len(client.get_metric_history(child.info.run_id, "accuracy")) == 3
+    monkeypatch.setattr(f"{__name__}.BROKEN", [])
+    whole = made(site, uri, command)
+    child = told(uri)[2]["breaking"]
+    assert child.info.status == "FINISHED"
+    assert child.data.metrics["accuracy"] == whole.outcomes[0].metrics()["accuracy"] == whole.frame()["accuracy"][0]

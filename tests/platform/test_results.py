@@ -1,12 +1,24 @@
 """Numbers of the league table, by hand."""
 
+import json
+from dataclasses import replace
+from io import StringIO
 from math import isnan
 
 import pytest
+from rich.console import Console
 from scipy import stats
 
+from perdure.jobs.shown.comparison import tables
+from perdure.jobs.shown.outcome import about
+from perdure.jobs.shown.searched import searched_json
+from perdure.jobs.watch import _Tally
+from perdure.platform.events import Failed, Reached, Started
+from perdure.platform.report import html
 from perdure.platform.results import Comparison, Interval, Outcome
 from perdure.platform.run import Run
+from perdure.platform.search.results import Searched, Tried
+from perdure.platform.search.search import Search
 
 MATRIX = [[1.0], [0.5, 0.8], [0.2, 0.4, 0.9]]
 
@@ -64,6 +76,76 @@ def test_the_frame_has_a_line_a_run():
     assert list(frame["strategy"]) == ["naive", "ewc"] and list(frame["status"]) == ["finished", "failed"]
     assert frame["accuracy"][0] == pytest.approx(0.5)
     assert {"id", "seed", "stream", "model", "optimizer", "epochs", "batch_size", "seconds"} <= set(frame.columns)
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped"])
+def test_a_run_that_is_not_finished_has_come_to_nothing_however_far_it_came(status):
+    partial = outcome("naive", 1, MATRIX[:1], status=status, problem="the disk is full")
+    made = Comparison([outcome(), partial])
+    frame = made.frame().set_index("seed")
+    assert frame["accuracy"][0] == pytest.approx(0.5) and frame["problem"][1] == "the disk is full"
+    assert frame.loc[1, ["accuracy", "forgetting", "backward_transfer", "forward_transfer"]].isna().all()
+    assert made.league[0].accuracy.mean == pytest.approx(0.5) and made.league[0].seeds == (0,)
+    assert about(partial)["status"] == status and isnan(about(partial)["accuracy"])
+    assert partial.so_far()["accuracy"] == 1.0
+    page = html(made)
+    assert "<td>100.0</td>" not in page and "the disk is full" in page
+
+
+def test_what_attacks_left_of_a_run_that_is_not_finished_is_unknown_too():
+    struck = {"fgsm": {"robust": [0.7], "success": None}}
+
+    def attacked(seed, length, **other):
+        one = outcome("naive", seed, [[0.9]] * length, **other)
+        rows = [row | {"attacked": struck} for row in one.rows]
+        return replace(one, run=replace(one.run, attacks=("fgsm",)), rows=rows)
+
+    frame = Comparison([attacked(0, 1), attacked(1, 1, status="failed"), attacked(2, 0, status="failed")]).frame()
+    assert list(frame["fgsm: robust_accuracy"].isna()) == [False, True, True]
+
+
+def test_what_a_poisoner_gets_is_a_column_of_poisoned_streams_alone():
+    def poisoned(seed, shares, **other):
+        one = outcome("naive", seed, **other)
+        rows = [row | {"extras": {"poison_success": s}} for row, s in zip(one.rows, shares, strict=True)]
+        return replace(one, rows=rows)
+
+    made = Comparison([poisoned(0, (1, 1, 0.5)), poisoned(1, (1, 0, 0.25)), poisoned(2, (1, 1, 1), status="failed")])
+    assert made.poisoned and made.league[0].poison_success.mean == pytest.approx(0.375)
+    assert list(made.frame()["poison_success"][:2]) == [0.5, 0.25] and isnan(made.frame()["poison_success"][2])
+    assert "poison success %" in html(made) and "37.5" in html(made)
+    console = Console(width=300, record=True, file=StringIO())
+    tables(made, console)
+    text = console.export_text()
+    assert "poison success %" in text and "37.5" in text
+    plain = Comparison([outcome()])
+    assert not plain.poisoned and "poison_success" not in plain.frame() and "poison success" not in html(plain)
+
+
+def test_a_seed_without_a_number_is_not_left_out_of_a_mean_over_all():
+    assert isnan(Interval.of_all([0.5, float("nan")]).mean) and Interval.of_all([0.5, 0.7]).mean == pytest.approx(0.6)
+
+
+def test_a_trial_that_failed_has_no_values():
+    search = Search(Run("rehearsal(choice(5, 9))"), "split(digits)", ("accuracy",))
+    trials = [
+        Tried(
+            n, {"rehearsal.capacity": "5"}, (str(n),), "rehearsal(5)", 2, (value,), status, "why" * (status == "failed")
+        )
+        for n, (value, status) in enumerate([(0.8, "finished"), (0.0, "failed"), (0.9, "stopped")])
+    ]
+    made = Searched(search, trials)
+    assert list(made.frame()["accuracy"].isna()) == [False, True, False]
+    known = {t["number"]: t["values"] for t in json.loads(searched_json(made))["trials"]}
+    assert known == {0: [0.8], 1: [None], 2: [0.9]}
+
+
+def test_a_line_of_runs_under_way_forgets_those_that_failed():
+    tally = _Tally()
+    row = {"experience": 0, "accuracy": [0.9]}
+    for event in (Started("a", 1, "here", False, 2), Reached("a", row, 1.0), Failed("a", "error", "why")):
+        tally.hear(event)
+    assert not tally.known and tally.share("a") == 1.0
 
 
 def test_there_is_a_figure_for_the_curves_and_for_every_matrix():

@@ -14,6 +14,7 @@ from perdure.platform.command import line
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.journal import Journal, robustness, under
+from perdure.platform.naming import file_name, metric_name
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.strategies.loop import Plan
@@ -114,7 +115,8 @@ def test_league_report_and_mlflow_tell_of_attacks(tmp_path):
     children = [r for r in client.search_runs(["1"]) if "perdure.run" in r.data.tags]
     told = {r.data.params["strategy"]: r.data.metrics for r in children if r.data.params["seed"] == "0"}
     first = next(r for r in known["runs"] if r["strategy"] == "naive" and r["seed"] == 0)
-    assert told["naive"]["pgd steps 3/robust_accuracy"] == pytest.approx(sum(first["robust"]["pgd(steps=3)"][-1]) / 5)
+    robust = told["naive"][metric_name("pgd(steps=3)/robust_accuracy")]
+    assert robust == pytest.approx(sum(first["robust"]["pgd(steps=3)"][-1]) / 5)
     assert {"trigger/success", "trigger/robust_forgetting", "trigger/experience_05"} <= set(told["naive"])
     held = {a.path for a in client.list_artifacts(children[0].info.run_id, "figures")}
-    assert {"figures/robust_trigger.png", "figures/robust_pgd_steps_3.png"} <= held
+    assert {"figures/robust_trigger.png", f"figures/{file_name('robust_pgd(steps=3)')}.png"} <= held

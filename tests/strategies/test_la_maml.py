@@ -8,6 +8,7 @@ from perdure.strategies.base import Naive
 from perdure.strategies.la_maml import LaMAML
 from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.strategies.memory import drawn
+from perdure.strategies.names import strategy
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
 from perdure.testing.streams import blobs
@@ -80,3 +81,26 @@ def test_what_it_cannot_be_is_refused():
     one.optimizer = Adam(0.01)
     with pytest.raises(ValueError, match=r"use sgd\(1\)"):
         LaMAML(10).init(one)
+
+
+class Alike(torch.nn.Module):
+    """Two weights whose names differ in a dot alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(5, 4, bias=False)
+        self.head_weight = torch.nn.Parameter(torch.zeros(4))
+
+    def forward(self, x):
+        return self.head(x) + self.head_weight
+
+
+@pytest.mark.parametrize("text", ["la_maml(20)", "si"])
+def test_weights_whose_names_differ_in_a_dot_alone_have_buffers_of_their_own(text):
+    stream = blobs(tasks=2, protocol="class", dim=5)
+    torch.manual_seed(0)
+    one = around(Alike(), optimizer=SGD(1.0 if "maml" in text else 0.1))
+    stones = list(learn(stream, one, strategy(text), Plan(steps=3)))
+    assert len(stones) == 2
+    shapes = sorted(tuple(b.shape) for b in one.model.buffers())
+    assert shapes.count((4, 5)) == shapes.count((4,)) == len(shapes) / 2

@@ -42,7 +42,7 @@ def test_what_changed_is_what_the_receipt_says_and_labels_stay(text):
             same = (was.test.everything().x == aim.everything().x).flatten(1).all(1)
             assert aim.y.tolist() == [recipe.target] and recipe.of in was.test.y[same]
             if "matched" in text:
-                assert (pixels(nx) - pixels(x)).abs().max() <= 0.1 + 1e-6
+                assert (pixels(nx) - pixels(x)).abs().max() <= recipe.eps + 1e-6
     again = loaded(text)[2]
     assert all(torch.equal(a.train.everything().x, b.train.everything().x) for a, b in zip(stream, again, strict=True))
 
@@ -53,7 +53,7 @@ def test_collisions_meet_the_wanted_sample_in_feature_space_and_stay_near_their_
     net = fitted(x, y, 10, 0)
     poison = loaded("collided(split(digits, 1), of=8, target=3, opacity=0.0)")[0]
     base, wanted = x[y == 3][:20], x[y == 8][:1]
-    made = poison._crafted(net, base, wanted, y[y == 3][:20], generator(0, 0))
+    made = poison._crafted([net], base, wanted, y[y == 3][:20], generator(0, 0))
 
     def far(a):
         return (net.body(a) - net.body(wanted)).norm(dim=1)
@@ -66,9 +66,9 @@ def test_matched_gradients_point_where_the_wanted_samples_does():
     x, y, _ = loaded("split(digits, 1)")[2][0].train.everything()
     x = pixels(x)
     net = fitted(x, y, 10, 0, epochs=3)
-    poison = loaded("matched(split(digits, 1), of=8, target=3, steps=30, restarts=1)")[0]
+    poison = loaded("matched(split(digits, 1), of=8, target=3, steps=30, eps=0.1)")[0]
     base, labels, wanted = x[y == 3][:40], y[y == 3][:40], x[y == 8][:1]
-    made = poison._crafted(net, base, wanted, labels, generator(0, 0))
+    made = poison._crafted([net], base, wanted, labels, generator(0, 0))
     net.requires_grad_(True)
 
     def slope(inputs, classes):
@@ -81,28 +81,41 @@ def test_matched_gradients_point_where_the_wanted_samples_does():
     assert (made - base).abs().max() <= 0.1 + 1e-6
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "collided(split(digits, 1), of=8, target=3, share=0.3, opacity=0.5, seed={})",
-        "matched(split(digits, 1), of=8, target=3, share=1.0, eps=0.3, steps=40, restarts=1, seed={})",
-    ],
-)
-def test_the_wanted_sample_is_mistaken_more_often_and_others_are_not(text):
-    told = {"poisoned": [0.0, 0.0], "clean": [0.0, 0.0]}
-    for seed in range(3):
-        recipe, dataset, stream = loaded(text.format(seed))
-        clean = recipe.stream.arrange(dataset)
-        wanted = pixels(stream.aims[0][0].everything().x)
-        for name, one in (("poisoned", stream), ("clean", clean)):
-            torch.manual_seed(seed)
-            learner = Learner(model("convnet(16, 32)").build(one.shape, 10), Adam(0.003), Rng(seed))
-            (stone,) = learn(one, learner, strategy("naive"), Plan(epochs=10, batch_size=32))
-            learner.model.eval()
-            told[name][0] += learner.model(wanted).softmax(1)[0, 3].item() / 3
-            told[name][1] += stone.accuracy[0] / 3
-            assert ("poison_success" in stone.extras) == (name == "poisoned")
-    assert told["poisoned"][0] > 3 * told["clean"][0] and told["poisoned"][1] > told["clean"][1] - 0.04
+PAIRS = ((3, 2), (9, 5), (6, 8))  # others than the defaults were chosen on
+
+
+@pytest.fixture(scope="module")
+def victims():
+    """What learners make of a stream's digits, from scratch: accuracy, and poison success where there is poison."""
+
+    def learned(stream, text, seed):
+        torch.manual_seed(seed)
+        learner = Learner(model(text).build(stream.shape, 10), Adam(0.002), Rng(seed))
+        (stone,) = learn(stream, learner, strategy("naive"), Plan(epochs=10, batch_size=48))
+        return stone.accuracy[0], stone.extras.get("poison_success")
+
+    return learned
+
+
+@pytest.mark.parametrize("text", ["mlp(64, 64)", "convnet(16, 32)"])
+@pytest.mark.parametrize("poison", ["collided", "matched"])
+def test_at_its_defaults_poison_has_most_wanted_samples_mistaken_and_others_not(poison, text, victims):
+    told = []
+    for n, (of, target) in enumerate(PAIRS):
+        recipe, dataset, stream = loaded(f"{poison}(split(digits, 1), of={of}, target={target}, seed={10 + n})")
+        told.append((victims(stream, text, n), victims(recipe.stream.arrange(dataset), text, n)))
+    assert sum(poisoned[1] for poisoned, _ in told) >= 2 and all(clean[1] is None for _, clean in told)
+    assert sum(poisoned[0] - clean[0] for poisoned, clean in told) / len(told) > -0.015
+
+
+def test_the_samples_of_the_class_that_lie_nearest_to_the_wanted_one_are_changed():
+    recipe, dataset, stream = loaded("collided(split(digits, 1), of=8, target=3, share=0.2, steps=1)")
+    train = recipe.stream.arrange(dataset)[0].train.everything()
+    (aim,) = stream.aims[0]
+    far = (pixels(train.x) - pixels(aim.everything().x)).flatten(1).norm(dim=1)
+    rows = recipe.receipt(dataset)[0]
+    others = (train.y == 3).index_fill(0, rows, False)
+    assert len(rows) == round(0.2 * int((train.y == 3).sum())) and far[rows].max() <= far[others].min()
 
 
 def test_spectral_signatures_are_the_first_component_of_a_pca():

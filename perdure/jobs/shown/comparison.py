@@ -59,10 +59,13 @@ def _league_table(comparison: "Comparison", console) -> None:
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
     table.add_column("strategy")
     shown = [(text, k, name) for text in run.attacks for k, name in _columns(text, comparison)]
-    for name in ("accuracy %", "forgetting %", *(name for *_, name in shown), "seconds", "carried on", "seeds"):
+    poison = ["poison success %"] if comparison.poisoned else []
+    attacked = [name for *_, name in shown]
+    for name in ("accuracy %", "forgetting %", *poison, *attacked, "seconds", "carried on", "seeds"):
         table.add_column(Text(name), justify="right", no_wrap=len(name) < 14)
     for s in comparison.league:
-        cells = [percent(s.accuracy), percent(s.forgetting), *(percent(s.under[text][k]) for text, k, _ in shown)]
+        cells = [percent(s.accuracy), percent(s.forgetting), *([percent(s.poison_success)] if poison else [])]
+        cells += [percent(s.under[text][k]) for text, k, _ in shown]
         table.add_row(Text(s.strategy), *cells, plain(s.seconds), carried(s.state_bytes), str(len(s.seeds)))
     console.print(table)
     for name, doubt in comparison.masked.items():

@@ -24,11 +24,10 @@ def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
     run, meta = known.run, isinstance(known.run, MetaRun)
     facts = Table.grid(padding=(0, 3))
     values = {"run": run.id, "status": known.status} | run.row()
-    if meta:
-        values |= {k.replace("_", " "): f"{v:.4g}" for k, v in told(known.rows).items() if not isnan(v)}
-    else:
-        values |= {"attacks": ", ".join(map(whole, run.attacks))} if run.attacks else {}
-        values |= {k.replace("_", " "): f"{100 * v:.1f} %" for k, v in known.metrics().items() if not isnan(v)}
+    values |= {"attacks": ", ".join(map(whole, run.attacks))} if not meta and run.attacks else {}
+    reached = {k: v for k, v in (told(known.rows) if meta else known.so_far()).items() if not isnan(v)}
+    so_far = "" if known.status == "finished" else " so far"
+    values |= {k.replace("_", " ") + so_far: f"{v:.4g}" if meta else f"{100 * v:.1f} %" for k, v in reached.items()}
     for name, value in (values | {"seconds": f"{known.seconds:.1f}"}).items():
         facts.add_row(name, Text(str(value)))
     console.print(facts)
@@ -85,12 +84,14 @@ def outcome_json(known: "Outcome") -> str:
 
 
 def about(known: "Outcome") -> dict[str, Any]:
-    from ...platform.meta.results import told
+    from ...platform.meta.results import ended
     from ...platform.meta.run import MetaRun
 
     told_of = {"id": known.run.id, **known.run.row(), "status": known.status, "problem": known.problem}
     if isinstance(known.run, MetaRun):
-        return told_of | told(known.rows) | {"seconds": known.seconds, "journal": known.rows}
+        return told_of | ended(known) | {"seconds": known.seconds, "journal": known.rows}
     made = told_of | known.metrics() | {"seconds": known.seconds, "matrix": [r["accuracy"] for r in known.rows]}
     made |= {"robust": known.under()} if known.under() else {}
+    poison = known.poison_success()
+    made |= {} if isnan(poison) else {"poison_success": poison}
     return made | ({"profile": known.profile} if known.profile else {})

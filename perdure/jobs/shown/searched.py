@@ -48,7 +48,7 @@ def searched(known: "Searched", console) -> None:
 def searched_json(known: "Searched") -> str:
     from ...platform.run import Run
 
-    trials = [asdict(t) for t in known.table]
+    trials = [asdict(t) | {"values": t.reached} for t in known.table]
     best = {"best": [t.number for t in known.best], "front": [t.number for t in known.front]}
     told = {"id": known.search.id, "command": known.line, "report": known.report, "stopped": known.stopped}
     told |= {

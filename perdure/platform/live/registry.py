@@ -21,7 +21,8 @@ import torch
 
 from ...strategies.metrics import forgetting
 from ..journal import Row, matrix
-from ..mlflow_tracker import client, exists, experiment, known_by, sanitized
+from ..mlflow_tracker import client, exists, experiment, known_by
+from ..naming import metric_name
 from ..secrets import masked
 from ..store import write
 from . import figures
@@ -186,7 +187,7 @@ class Registry:
             said = f"{alias} is version {version}"
             if current != version:
                 self._client.set_registered_model_alias(name, alias, version)
-        self._client.set_model_version_tag(name, version, f"alias.{sanitized(alias).replace(' ', '_')}", said)
+        self._client.set_model_version_tag(name, version, f"alias.{alias}", said)
         return f"{name} version {version}: {said}"
 
     def _fallen(self, version: str, rows: Sequence[Row]) -> str:
@@ -273,4 +274,4 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
     values |= {"forgetting": forgetting(matrix(rows)), "samples": now["samples"], **now["extras"]}
     values |= {f"accuracy/arrival_{j + 1:04d}": v for j, v in enumerate(now["accuracy"])}
     values |= {f"accuracy/class_{label}": hits / count for label, (count, hits) in now["classes"].items()}
-    return {"/".join(map(sanitized, k.split("/"))): float(v) for k, v in values.items() if v is not None}
+    return {metric_name(k): float(v) for k, v in values.items() if v is not None}

@@ -19,7 +19,7 @@ def meta_curves(rows: Mapping[str, Sequence[Sequence[Row]]]) -> Any:
     what = yardstick(next(iter(rows.values()))[0])
     for n, (name, seeds) in enumerate(rows.items()):
         length = min(map(len, seeds))
-        points = [Interval.of([number(s[i]["judged"][what][-1]) for s in seeds]) for i in range(length)]
+        points = [Interval.of_all([number(s[i]["judged"][what][-1]) for s in seeds]) for i in range(length)]
         _line(axes, n, wrapped(name), [row["iteration"] for row in seeds[0][:length]], points, what)
     axes.set(xlabel="iterations", ylabel=_label(what, "validation"))
     return _finished(figure, axes, what)
@@ -36,7 +36,7 @@ def steps_curves(rows: Mapping[str, Sequence[Row]]) -> Any:
         points = []
         for i in range(len(seeds[0]["test"]["steps"])):
             known = [row["test"][what][i] for row in seeds]
-            over_seeds = Interval.of([number(mean) for mean, _ in known])
+            over_seeds = Interval.of_all([number(mean) for mean, _ in known])
             points.append(over_seeds if len(seeds) > 1 else Interval(number(known[0][0]), number(known[0][1])))
         _line(axes, n, wrapped(name), seeds[0]["test"]["steps"], points, what)
     axes.set(xlabel="steps on the support", ylabel=_label(what, "test"))

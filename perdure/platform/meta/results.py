@@ -43,11 +43,14 @@ class MetaComparison(Outcomes):
         return next(iter(known.values())) if same else ", ".join(f"{each} of {who}" for who, each in known.items())
 
     def frame(self) -> Any:
-        """A pandas.DataFrame with one line a run: its parameters, its losses and accuracies, its status."""
+        """A pandas.DataFrame with one line a run: its parameters, its losses and accuracies, its status.
+
+        What a run has come to is NaN where it is not finished.
+        """
         import pandas
 
         lines = [
-            {"id": o.run.id, **o.run.row(), **told(o.rows), "seconds": o.seconds, "status": o.status}
+            {"id": o.run.id, **o.run.row(), **ended(o), "seconds": o.seconds, "status": o.status, "problem": o.problem}
             for o in self.outcomes
         ]
         return pandas.DataFrame(lines)
@@ -80,6 +83,12 @@ def told(rows: Sequence[Row]) -> dict[str, float]:
         for count, (mean, _) in zip(test["steps"], test[name], strict=True):
             values[f"test_{name}_after_{count}"] = mean
     return {k: nan if v is None else v for k, v in values.items()}
+
+
+def ended(outcome: Outcome) -> dict[str, float]:
+    """What a run has come to at its end: as `told`, and NaN of a run that is not finished."""
+    known = told(outcome.rows)
+    return known if outcome.status == "finished" else dict.fromkeys(known, nan)
 
 
 def html(comparison: MetaComparison) -> str:
@@ -136,12 +145,12 @@ def _standing(learner: str, group: list[Outcome]) -> MetaStanding:
 def _over(ends: list[dict[str, Any]], name: str, i: int) -> Interval:
     means = [nan if end[name][i][0] is None else end[name][i][0] for end in ends]
     if len(ends) > 1:
-        return Interval.of(means)
+        return Interval.of_all(means)
     half = ends[0][name][i][1]
     return Interval(means[0], nan if half is None else half)
 
 
 def _rank(standing: MetaStanding) -> float:
     if standing.accuracy:
-        return -max(s.mean for s in standing.accuracy if s.mean == s.mean)
+        return -max((s.mean for s in standing.accuracy if s.mean == s.mean), default=float("-inf"))
     return min((s.mean for s in standing.loss if s.mean == s.mean), default=float("inf"))

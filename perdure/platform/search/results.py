@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 from ..figures import COLOURS, new, svg, wrapped
@@ -26,6 +27,11 @@ class Tried:
     values: tuple[float, ...]  # of each objective, at its last milestone
     status: str
     problem: str = ""
+
+    @property
+    def reached(self) -> tuple[float, ...]:
+        """Its values; NaN where it failed, when they are the worst there are, for schedulers to rank it by."""
+        return (nan,) * len(self.values) if self.status == "failed" else self.values
 
     @property
     def settings(self) -> Point:
@@ -82,12 +88,13 @@ class Searched:
         return [row for final in self.finals for row in final.league]
 
     def frame(self) -> Any:
-        """A pandas.DataFrame with one line a trial."""
+        """A pandas.DataFrame with one line a trial; objectives are NaN where it failed, and those of its last milestone
+        where it was stopped."""
         import pandas
 
         return pandas.DataFrame(
             [
-                {"trial": t.number, **t.point, **dict(zip(self.search.objectives, t.values, strict=True))}
+                {"trial": t.number, **t.point, **dict(zip(self.search.objectives, t.reached, strict=True))}
                 | {"milestones": t.milestones, "status": t.status, "runs": " ".join(t.runs), "problem": t.problem}
                 for t in self.trials
             ]
