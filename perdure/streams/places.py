@@ -100,7 +100,7 @@ def user_cache() -> Path:
     Raises ValueError where $XDG_CACHE_HOME, or the temporary folder, cannot be used; the message has the remedy.
     """
     given, home = os.environ.get("XDG_CACHE_HOME"), _home_cache()
-    if home is not None and _writable(home):
+    if home is not None and writable(home):
         return home
     if given:
         raise ValueError(
@@ -145,7 +145,7 @@ def _private(folder: Path) -> bool:
     return stat.S_ISDIR(known.st_mode) and known.st_uid == os.getuid() and not known.st_mode & 0o022
 
 
-def _writable(folder: Path) -> bool:
+def writable(folder: Path) -> bool:
     """Whether files can be made in a folder, or it can be made in what there is of its parents."""
     there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

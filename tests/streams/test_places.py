@@ -1,6 +1,8 @@
 """Where files are kept for a user: one without a home, one whose home cannot be written to, on a machine of many."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -73,7 +75,7 @@ def test_without_a_home_data_larger_than_memory_are_kept_and_found_again(homeles
 def test_a_home_that_cannot_be_written_to_may_hold_data(temporary, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     mnist(tmp_path / "home" / ".cache" / "perdure" / "datasets" / "mnist")
-    monkeypatch.setattr("perdure.streams.places._writable", lambda folder: False)
+    monkeypatch.setattr("perdure.streams.places.writable", lambda folder: False)
     found, _ = Places().find(("mnist",), ("train-images-idx3-ubyte",))
     assert found and found["train-images-idx3-ubyte"].is_relative_to(tmp_path / "home")
     assert not list(temporary.iterdir())  # who only reads makes no folder
@@ -108,3 +110,17 @@ def test_a_cache_that_was_named_and_cannot_be_used_is_refused_by_who_writes(temp
     mnist(tmp_path / "data" / "mnist")
     assert Places(str(tmp_path / "data")).find(("mnist",), ("train-images-idx3-ubyte",))[0]  # what only reads, reads
     assert issubclass(DataError, ValueError)
+
+
+def test_figures_are_drawn_without_a_word_where_no_home_can_be_written_to(tmp_path):
+    (tmp_path / "file").touch()
+    code = "from perdure.platform.figures import new; new(1, 1).savefig('1.png'); "
+    code += "import matplotlib; print(matplotlib.get_configdir())"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL"))}
+    kept |= {"HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", code]
+    told = [
+        subprocess.run(words, env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=240) for _ in range(2)
+    ]
+    assert [one.stdout for one in told] == [f"{tmp_path}/perdure-{os.getuid()}/matplotlib\n"] * 2
+    assert [one.stderr for one in told] == ["", ""]
