@@ -5,13 +5,16 @@ adversarially by FGSM with random start (eps 0.1, step 0.125). torchattacks pins
 folder of its own, and is left out, said so, where it is not there:
 `pip install --target /tmp/torchattacks --no-deps torchattacks==3.5.1`
 `PYTHONPATH=/tmp/torchattacks python -m benchmarks attacks`
+The streams under attack alone: `python -m benchmarks.attacks continual SEEDS`
 """
 
 import importlib.util
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -20,8 +23,9 @@ from torch import Tensor, nn
 
 from perdure.notation import read
 from perdure.platform.api import compare
+from perdure.platform.journal import robustness
 from perdure.platform.report import percent
-from perdure.platform.results import Interval
+from perdure.platform.results import Interval, Outcome
 from perdure.platform.run import Run, build
 from perdure.strategies.attacks import names
 from perdure.strategies.attacks.base import Attack
@@ -187,23 +191,46 @@ def curve(data: Dataset, epochs: int = 4, count: int = 20_000) -> None:
     show(f"{text}, convnet(16, 32), {count} images of Fashion-MNIST, 1,000 test images", head, rows)
 
 
-def continual(seeds: int = 2) -> None:
-    """What no library of attacks prints: what is left of old experiences under attack."""
+def continual(seeds: int = 5, home: str = "") -> None:
+    """What no library of attacks prints: what is left of old experiences under attack.
+
+    Also the differences of two strategies, seed by seed: both met the same batches and began at the same weights.
+    home: where runs are kept and gone on with; without it a temporary folder.
+    """
     hard = "adversarial(pgd(steps=7), eps=0.1)"
-    with tempfile.TemporaryDirectory() as home:
+    strategies = ("naive", f"naive + {hard}", "rehearsal(1000)", f"rehearsal(1000) + {hard}")
+    with nullcontext(home) if home else tempfile.TemporaryDirectory() as folder:
         made = compare(
-            ["naive", f"naive + {hard}", "rehearsal(1000)", f"rehearsal(1000) + {hard}"], "split(fashion_mnist)", seeds,
-            model="convnet(16, 32)", steps=150, batch_size=64, attacks=["pgd(0.1, steps=40)"], attack_samples=100,
-            home=home, here=True, tracking=False,
+            strategies, "split(fashion_mnist)", seeds, model="convnet(16, 32)", steps=150, batch_size=64,
+            attacks=["pgd(0.1, steps=40)"], attack_samples=100, home=folder, here=True, tracking=False,
         )  # fmt: skip
-    rows = []
-    for s in made.league:
-        (left,) = s.under.values()
-        old = [sum(next(iter(o.under().values()))[-1][:-1]) / 4 for o in made.by_method()[s.strategy]]
-        shown = [s.accuracy, left["robust_accuracy"], Interval.of(old), left["robust_forgetting"]]
-        rows.append((s.strategy, *map(percent, shown)))
-    head = ("strategy", "accuracy %", "under PGD-40 %", "of it on old experiences %", "robust forgetting %")
-    show("split(fashion_mnist), class-incremental, 150 steps of 64 an experience", head, rows)
+    told = [[_left(o) for o in group] for group in made.by_method().values()]  # as they were asked for
+    names = made.by_method().keys()
+    head = ("accuracy %", "under PGD-40 %", "of it on old experiences %", "robust forgetting %")
+    rows = [(name, *_intervals(each)) for name, each in zip(names, told, strict=True)]
+    show(f"split(fashion_mnist), class-incremental, 150 steps of 64, {seeds} seeds", ("strategy", *head), rows)
+    pairs = [
+        ("rehearsal: adversarial - not", 3, 2),
+        ("naive: adversarial - not", 1, 0),
+        ("adversarial: rehearsal - naive", 3, 1),
+    ]
+    rows = [(name, *_intervals([_minus(*pair) for pair in zip(told[a], told[b], strict=True)])) for name, a, b in pairs]
+    show("differences, paired by seed", ("difference", *head), rows)
+
+
+def _left(outcome: Outcome) -> tuple[float, ...]:
+    """Of one run at its end: accuracy, and under the attack accuracy, that on old experiences alone, forgetting."""
+    ((last, under),) = ((m[-1], robustness(outcome.rows)[text]) for text, m in outcome.under().items())
+    old = sum(last[:-1]) / len(last[:-1])
+    return outcome.metrics()["accuracy"], under["robust_accuracy"], old, under["robust_forgetting"]
+
+
+def _minus(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(a - b for a, b in zip(one, other, strict=True))
+
+
+def _intervals(each: Sequence[tuple[float, ...]]) -> tuple[str, ...]:
+    return tuple(percent(Interval.of(column)) for column in zip(*each, strict=True))
 
 
 def robust(nets: dict[str, nn.Module], data: Dataset) -> None:
@@ -286,3 +313,9 @@ def main() -> None:
     continual()
     curve(data)
     every(nets, x, y)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    {"continual": continual, "all": main}[sys.argv[1] if sys.argv[1:] else "all"](*map(int, sys.argv[2:]))

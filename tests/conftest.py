@@ -1,4 +1,6 @@
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +8,9 @@ import torch
 from perdure.strategies.names import STRATEGIES
 from perdure.streams.names import GENERATORS, SOURCES
 
+ROOT = Path(__file__).parent.parent
+# what tests start in processes of their own is this copy too, wherever another one is installed
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 torch.set_num_threads(1)
 
 

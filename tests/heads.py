@@ -22,8 +22,11 @@ def head(token: str, **env: str) -> Iterator[str]:
     """The address of the dashboard of a cluster that asks for a token, and knows no setting of this process."""
     port, dashboard, client = free_port(), free_port(), free_port()
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets' paths have to be short
-    bin = Path(sys.executable).parent
-    words = [str(bin / "ray"), "start", "--head", "--block", f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2"]
+    # Ray hands the path of its Python to a shell as it is: the environment, by a name that has no space
+    bin = Path(folder, "env", "bin")
+    bin.parent.symlink_to(Path(sys.executable).parents[1])
+    words = [str(bin / Path(sys.executable).name), "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    words += [f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2"]
     words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
     words += ["--disable-usage-stats", "--include-log-monitor=false", *(f"--{name}=0" for name in RANDOM)]
     words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *words]  # as in the background of a script

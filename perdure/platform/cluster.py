@@ -3,6 +3,8 @@
 import gc
 import logging
 import os
+import shlex
+import sys
 from math import floor
 from threading import Thread
 from typing import Any
@@ -46,7 +48,7 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
             raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
     else:
         # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
-        ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet)
+        ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
     _hush()
     return True
 
@@ -105,6 +107,13 @@ def where_there_is(cpus: int) -> Any:
 
     fit = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= cpus]
     return NodeAffinitySchedulingStrategy(fit[-1], soft=True) if fit else "DEFAULT"
+
+
+def _python() -> dict[str, Any]:
+    """Ray hands the path of Python to a shell as it is, for every worker with a runtime environment, which each of
+    Tune's trials has: with a space in it no worker would ever start. So it is given quoted, where it must be."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"runtime_env": {"py_executable": quoted}}
 
 
 def _machines() -> list[dict[str, float]]:

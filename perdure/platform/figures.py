@@ -1,6 +1,9 @@
 """Pictures of accuracy: over the stream, and as a matrix. Figure objects only, no window, no global state."""
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..strategies.metrics import Matrix, average_accuracy
+from ..streams.places import user_cache, writable
 
 # Okabe & Ito's palette, told apart by colour-blind readers too (2008)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00")
@@ -165,6 +169,19 @@ def svg(figure: Any) -> str:
 
 def new(width: float, height: float) -> Any:
     """An empty figure, sides in inches."""
+    _settle()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _settle() -> None:
+    """Where there is no home to write to, Matplotlib makes a folder and looks for fonts in every process anew, and says
+    so on every command: it is given one that lasts."""
+    if "MPLCONFIGDIR" in os.environ:
+        return
+    with suppress(RuntimeError, ValueError):  # no home, and no cache either: it does as it can
+        if writable(Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "matplotlib"):
+            return
+    with suppress(ValueError):
+        os.environ["MPLCONFIGDIR"] = str(user_cache() / "matplotlib")

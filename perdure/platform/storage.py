@@ -4,6 +4,7 @@ import os
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
+from ..streams.places import user_cache
 from .secrets import masked, secret
 
 STORAGE = "PERDURE_STORAGE"  # in a submitted job, where all of its results go
@@ -26,8 +27,7 @@ def local_copy(url: str) -> str:
             f"{masked(url)} holds a password or a key, which would be written down with the results; leave it out, and "
             "set it in the environment of every machine (as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(cache) / "perdure" / "remote" / sha256(url.rstrip("/").encode()).hexdigest()[:16])
+    return str(user_cache() / "remote" / sha256(url.rstrip("/").encode()).hexdigest()[:16])
 
 
 def within(place: str, storage: str) -> str:

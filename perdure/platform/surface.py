@@ -35,11 +35,11 @@ def regions(
 
 def drawn(learner: Learner, strategy: Strategy, state: State, stream: Stream, i: int, title: str = "") -> Any:
     """A figure: regions in the colours of their classes, test samples over them; those not met yet are hollow."""
+    figure = new(3.6, 3.5)  # before anything of Matplotlib's is imported
     from matplotlib.colors import ListedColormap
 
     answers, extent = regions(learner, strategy, state, stream, i)
     colours = [COLOURS[c % len(COLOURS)] for c in range(stream.classes.shape[1])]
-    figure = new(3.6, 3.5)
     axes = figure.subplots()
     axes.imshow(
         answers.numpy(),

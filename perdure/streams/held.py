@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .dataset import DataError, Dataset, Part
 from .mapped import Filed, Mapped
-from .places import Places
+from .places import Places, known_caches
 
 NAMES = ("train.npy", "test.npy")
 
@@ -67,7 +67,9 @@ class Holder:
 
     @property
     def folder(self) -> Path:
-        return self.places.maps / f"{self.name}-{hashlib.sha256(self.key.encode()).hexdigest()[:16]}"
+        name = f"{self.name}-{hashlib.sha256(self.key.encode()).hexdigest()[:16]}"
+        made = [folder for cache in known_caches() if (folder := cache / "mapped" / name / NAMES[-1]).exists()]
+        return made[0].parent if made else self.places.maps / name
 
     def samples(self, drafts: Callable[[], Sequence[Draft]]) -> list[Tensor]:
         """The samples to train and to test on. drafts: asked for where they have not been made before.

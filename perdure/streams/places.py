@@ -1,8 +1,11 @@
 """Where data are looked for: a folder that is given, the environment, a per-user cache, the system."""
 
 import os
+import stat
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +28,8 @@ class Places:
 
     @property
     def cache(self) -> Path:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(base) / "perdure" / "datasets"
+        """Where downloads are kept. Raises ValueError, as `user_cache` does."""
+        return user_cache() / "datasets"
 
     @property
     def maps(self) -> Path:
@@ -49,7 +52,8 @@ class Places:
         """What each place is called, and its folder where there is one."""
         environment = os.environ.get("PERDURE_DATA")
         given = [("--data", self.folder), ("$PERDURE_DATA", environment)]
-        kept = [("per-user cache", self.cache), *(("system folder", folder) for folder in self.system)]
+        caches = [("per-user cache", folder / "datasets") for folder in known_caches()]
+        kept = [*caches, *(("system folder", folder) for folder in self.system)]
         return [(name, Path(folder).expanduser() if folder else None) for name, folder in (*given, *kept)]
 
     def find(
@@ -87,6 +91,64 @@ class Places:
         raise DataNotFound(
             f"{path} was not found; looked at {looked}. Give an absolute path, or its folder as --data DIR"
         )
+
+
+def user_cache() -> Path:
+    """Where this user's files are written: `perdure` in $XDG_CACHE_HOME, else in ~/.cache; where there is no home or it
+    cannot be written to (in a container, as a service), a folder of this user's alone among the temporary files.
+
+    Raises ValueError where $XDG_CACHE_HOME, or the temporary folder, cannot be used; the message has the remedy.
+    """
+    given, home = os.environ.get("XDG_CACHE_HOME"), _home_cache()
+    if home is not None and writable(home):
+        return home
+    if given:
+        raise ValueError(
+            f"XDG_CACHE_HOME is {given}, where user {os.getuid()} cannot write; name another folder with it"
+        )
+    folder = _temporary()
+    with suppress(OSError):  # what is there, or is not, is told of below
+        folder.mkdir(mode=0o700)
+    if not _private(folder):
+        raise ValueError(
+            f"{folder} is not a folder that user {os.getuid()} alone can write to, and there is no home that can be "
+            "written to; name a folder with XDG_CACHE_HOME"
+        )
+    return folder
+
+
+def known_caches() -> list[Path]:
+    """Where this user's files are looked for: in a home that cannot be written to as well."""
+    home, temporary = _home_cache(), _temporary()
+    return [*([home] if home is not None else []), *([temporary] if _private(temporary) else [])]
+
+
+def _home_cache() -> Path | None:
+    """The cache in the home of this user; None where there is no home: no HOME, and no entry of this user's number."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(given) if given else Path.home() / ".cache") / "perdure"
+    except RuntimeError:
+        return None
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"perdure-{os.getuid()}"
+
+
+def _private(folder: Path) -> bool:
+    """Whether it is a folder of this user's that nobody else can write to: names of temporary files are anybody's."""
+    try:
+        known = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(known.st_mode) and known.st_uid == os.getuid() and not known.st_mode & 0o022
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or it can be made in what there is of its parents."""
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _bytes(text: str) -> int:

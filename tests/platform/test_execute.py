@@ -151,13 +151,11 @@ def test_a_full_disk_ends_the_run_with_its_checkpoints_kept(tmp_path):
     made(RUN, whole)
     (tmp_path / "kept").mkdir()
     (tmp_path / "full").mkdir()
-    script = (
-        f"mount -t tmpfs -o size=200k tmpfs {site.home} && {sys.executable} -W ignore -c '{FULL}' {site.home};"
-        f" cp -r {site.home}/. {tmp_path}/kept"
-    )
+    script = 'mount -t tmpfs -o size=200k tmpfs "$2" && "$1" -W ignore -c "$0" "$2"; cp -r "$2"/. "$3"'
     words = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else []), "sh", "-c", script]
+    words += [FULL, sys.executable, site.home, str(tmp_path / "kept")]
     root = Path(__file__).parents[2]
-    told = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=240)
     assert told.returncode == 0, told.stderr
     last = told.stdout.splitlines()[-1]
     assert last.startswith(f"Failed(run='{RUN.id}', kind='disk'") and "make room" in last, told.stdout + told.stderr
