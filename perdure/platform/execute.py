@@ -66,6 +66,9 @@ def execute(
     except Fenced as e:
         yield Failed(run.id, "taken", f"{e}: somebody else is making this run now")
     except Exception as e:
+        if store.newest() != attempt:  # whoever took the run over has removed what this attempt was writing
+            yield Failed(run.id, "taken", f"attempt {attempt} of {run.id} was taken over: {type(e).__name__}: {e}")
+            return
         why, message = _judged(e)
         try:
             (folder / "error.txt").write_text(traceback.format_exc())

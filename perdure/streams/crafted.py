@@ -1,7 +1,7 @@
 """Poison with labels kept: samples of one class are changed, to have one test sample of another mistaken for it."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
