@@ -160,7 +160,7 @@ def test_what_comes_back_is_checked(url, whole, harmed, caplog):
     events = made(RUN, site)
     assert events[-1] == Finished(RUN.id, False) and "is damaged; going on from what is whole" in caplog.text
     told = [e.problem for e in events if isinstance(e, Repaired)]
-    assert f"{harmed}-" in told[0] and url.rpartition('/')[2] in told[0]
+    assert f"{harmed}-" in told[0] and url.rpartition("/")[2] in told[0]
     fetch([RUN.id], site, checkpoints=True)
     assert same(results(site, RUN), results(whole, RUN))
 
