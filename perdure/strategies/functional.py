@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..streams.experience import Samples
 from .base import Strategy
-from .distance_hessians import Distance, diagonal_hessian
 from .fisher import Answer, Score, square_scores
+from .generators.distance_hessians import Distance, diagonal_hessian
 from .learner import Learner
 from .quadratic import Importance, merged, pulled
 from .readings import OUTPUTS, reading
@@ -22,8 +22,8 @@ class Functional(Strategy):
 
     strength * d(answers now, answers before) is (strength / 2) sum_i H_ii (w_i - w_i*)^2 to second order, on the
     diagonal, with H the Hessian of d at w*: of `kl` (the Fisher), `wasserstein` (the mean of |f - f*|^2),
-    `sliced_cramer` or `mmd`, as `distance_hessians.diagonal_hessian` has them. The answers are the model's outputs, or
-    those of one of its layers: weights above it are free.
+    `sliced_cramer` or `mmd`, as `generators.distance_hessians.diagonal_hessian` has them. The answers are the model's
+    outputs, or those of one of its layers: weights above it are free.
 
     Raises ValueError, before anything is learned, where the model has no module `of`.
     """

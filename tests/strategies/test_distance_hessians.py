@@ -8,10 +8,10 @@ from torch import nn
 from torch.func import functional_call
 
 from perdure.strategies import functional
-from perdure.strategies.distance_hessians import diagonal_hessian
 from perdure.strategies.functional import Functional, curvature
 from perdure.strategies.generators import divergences as d
 from perdure.strategies.generators.base import Data
+from perdure.strategies.generators.distance_hessians import diagonal_hessian
 from perdure.strategies.generators.names import generator
 from perdure.strategies.loop import Plan, learn
 from perdure.strategies.optimizers import Adam

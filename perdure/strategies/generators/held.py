@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..distance_hessians import Distance, diagonal_hessian
+from .distance_hessians import Distance, diagonal_hessian
 
 SAMPLES = 256  # that the Hessian is of
 

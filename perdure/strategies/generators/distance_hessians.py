@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import team
+from .. import team
 
 Distance = Literal["kl", "wasserstein", "sliced_cramer", "mmd"]
 
