@@ -1,7 +1,7 @@
 """Poison with labels kept: samples of one class are changed, to have one test sample of another mistaken for it."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -173,7 +173,7 @@ class Matched(Crafted):
         return least, best
 
 
-def _gradients(net: Surrogate, weights: list[Tensor], x: Tensor, y: Tensor, keep: bool) -> tuple[Tensor, ...]:
+def _gradients(net: Surrogate, weights: Sequence[Tensor], x: Tensor, y: Tensor, keep: bool) -> tuple[Tensor, ...]:
     return torch.autograd.grad(F.cross_entropy(net(x), y), weights, create_graph=keep)
 
 
