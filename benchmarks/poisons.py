@@ -13,7 +13,7 @@ from statistics import mean
 import torch
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, judged, learn
+from perdure.strategies.loop import Milestone, Plan, judged, learn
 from perdure.strategies.names import model, optimizer, strategy
 from perdure.strategies.rng import Rng
 from perdure.streams.dataset import Dataset
@@ -43,6 +43,7 @@ def victim(stream: Stream, text: str, seed: int) -> tuple[float, float, float]:
     torch.manual_seed(seed)
     learner = Learner(model(text).build(stream.shape, stream.classes.shape[1]), optimizer("adam"), Rng(seed))
     (stone,) = learn(stream, learner, strategy("naive"), Plan(epochs=20, batch_size=32))
+    assert isinstance(stone, Milestone)
     whole = stream[0]
     fitted = type(whole)(0, whole.task, whole.train, whole.train)
     (seen,) = judged(learner, [fitted], lambda b: learner.outputs(b.x, b.task))
