@@ -28,6 +28,7 @@ from .run import Run
 from .site import Site
 from .storage import absolute
 from .store import Fenced, write
+from .verification import unseal_damaged
 
 PAUSES = (0.2, 1.0, 5.0)  # seconds before storage that failed is asked again
 SETTLED = 1.0  # seconds in which a storage shows to everybody what was written
@@ -239,6 +240,8 @@ def mirrored(run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[
         carry = _Carry(mirror, alive)
         try:
             mirror.pull()
+            if mirror.damaged:  # a checkpoint too, which a finished run's numbers do not need
+                unseal_damaged(here.folder(run))
             if finished(run, here):
                 yield from told(run, here)
                 return

@@ -24,15 +24,15 @@ from ..streams.names import DATASETS
 from . import command as commands
 from .command import Busy, Command
 from .events import Event, Failed, Finished, Reached
-from .execute import begin
+from .execute import begin, finished
 from .journal import Journal
 from .kinds import AnyRun, kind
 from .naming import file_name, metric_name
 from .profile import PROFILE
+from .records import read_sealed, write_sealed
 from .secrets import masked
 from .site import Site
 from .storage import STORAGE, tracking_in_job
-from .store import write
 from .tracker import Told
 
 PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that is away
@@ -126,7 +126,7 @@ def _deliver_late(mirror: "_Mirror") -> None:
     with suppress(Busy), mirror.command.held(mirror.site.home):
         for run in mirror.command.runs:
             folder = mirror.site.folder(run)
-            if (folder / "finished").exists():
+            if finished(run, mirror.site):
                 mirror.ends[run.id] = "finished"
             elif (folder / "error.txt").exists():
                 mirror.ends[run.id] = "failed"
@@ -145,10 +145,10 @@ class _Mirror:
         self.heard = {run.id for run in command.runs}  # of whom there may be news
         self._client: Any = None
         with suppress(FileNotFoundError, ValueError):
-            self.known = json.loads(self.path.read_text())
+            self.known = read_sealed(self.path)  # what is damaged is found in MLflow by its tags
 
     def keep(self) -> None:
-        write(self.path, json.dumps(self.known).encode())
+        write_sealed(self.path, self.known)
 
     def deliver(self, final: Told | None) -> None:
         self._open()

@@ -36,7 +36,8 @@ def digest(own: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """Of a Python file and, in turn, of every file beside it that it imports."""
-    return _sha256(b"".join(f"{p.name}\n".encode() + p.read_bytes() for p in sorted(files(path))))
+    texts = [p.read_bytes() for p in (path.resolve(), *sorted(files(path) - {path.resolve()}))]
+    return _sha256(b"".join(f"{len(text)}\n".encode() + text for text in texts))
 
 
 def files(path: Path) -> set[Path]:

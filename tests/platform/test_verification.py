@@ -23,6 +23,7 @@ from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.platform.verification import damage, unseal_damaged
+from perdure.platform.verify import verified
 from perdure.strategies.loop import Plan
 from perdure.strategies.meta.train import MetaPlan
 from perdure.testing.equality import same
@@ -194,3 +195,58 @@ def test_the_truth_is_not_looked_at_twice(sites, monkeypatch):
     monkeypatch.setattr("perdure.platform.verification.read_sealed", lambda path: read.append(path))
     assert all(finished(run, site) for _ in range(100)) and not read
     assert not finished(replace(run, seed=9), site)
+
+
+def flipped(fs, path: str) -> None:
+    content = fs.cat_file(path)
+    at = len(content) // 2
+    fs.pipe_file(path, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+def test_a_home_is_looked_through_run_by_run_and_command_by_command(tmp_path):
+    run = RUNS["continual"]
+    how = {"home": str(tmp_path), "here": True, "tracking": False, "model": run.model, "steps": 3, "batch_size": 16}
+    made = api.compare(["naive", "rehearsal(20)"], run.stream, 1, **how)
+    one, two = (o.run.id for o in made.outcomes)
+    assert all(problems == [] for problems in verified("", str(tmp_path)).values())
+    assert set(verified("", str(tmp_path))) == {one, two, f"command {Path(made.report).parent.name}"}
+    journal = tmp_path / "runs" / one / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"loss": ', b'"loss": 1', 1))
+    command = Path(made.report).with_name("command.json")
+    command.write_bytes(command.read_bytes().replace(b"naive", b"joint", 1))
+    told = verified("", str(tmp_path))
+    assert told[one] == ["row 1 of journal.jsonl is damaged (no row before it is there)"] and told[two] == []
+    assert "do not match" in told[f"command {command.parent.name}"][0]
+    assert verified(one[:6], str(tmp_path)) == {one: told[one]}
+    with pytest.raises(ValueError, match="fits none"):
+        verified("zzz", str(tmp_path))
+    with pytest.raises(Damaged, match=r"command\.json is damaged.*type the command again"):
+        api.resume(None, str(tmp_path), tracking=False, here=True)
+    again = api.compare(["naive", "rehearsal(20)"], run.stream, 1, **how)  # which repairs both
+    assert [o.rows for o in again.outcomes] == [o.rows for o in made.outcomes]
+    assert not any(verified("", str(tmp_path)).values())
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "finished", "run.json", "checkpoint"])
+def test_what_lies_in_storage_is_looked_at_too(tmp_path, monkeypatch, name):
+    from fsspec.core import url_to_fs
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url, run = f"file://{tmp_path}/bucket", RUNS["continual"]
+    site = Site(url)
+    events = list(execute(run, site, Data(site).of(run)))
+    assert isinstance(events[-1], Finished)
+    assert not any(verified("", url).values())
+    fs, root = url_to_fs(url)
+    newest = max(path for path in fs.find(root) if f"/{name}" in path)
+    flipped(fs, newest)
+    (problems,) = verified("", url).values()
+    assert any(f"is damaged in {root}" in problem and f"{name}" in problem for problem in problems)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine's"))
+    site = Site(url)
+    with suppress(ValueError):  # refused, or the truth
+        assert api.outcome(run.id, url).rows == [e.row for e in events if isinstance(e, Reached)]
+    made = list(execute(run, site, Data(site).of(run)))
+    assert [e.row for e in made if isinstance(e, Reached)] == [e.row for e in events if isinstance(e, Reached)]
+    assert any(isinstance(e, Repaired) and f"is damaged in {root}" in e.problem for e in made)
+    assert not any(verified("", url).values())

@@ -4,7 +4,6 @@ As with commands, the folder is the truth and MLflow mirrors it. Whatever is sen
 twice: metrics by step and time, versions by the tags that say which arrival they are of.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -23,8 +22,8 @@ from ...strategies.metrics import forgetting
 from ..journal import Row, matrix
 from ..mlflow_tracker import client, exists, experiment, known_by
 from ..naming import metric_name
+from ..records import read_sealed, write_sealed
 from ..secrets import masked
-from ..store import write
 from . import figures
 from .following import Following
 from .kept import Kept
@@ -61,7 +60,7 @@ class Registry:
     def __post_init__(self):
         self.known = {"run": None, "rows": 0, "versions": {}}
         with suppress(FileNotFoundError, ValueError):
-            self.known = json.loads(self._path.read_text())
+            self.known = read_sealed(self._path)  # what is damaged is found in MLflow by its tags
 
     def deliver(self, status: str = "RUNNING") -> list[str]:
         """Send what is lacking; says in words what became of versions, and of MLflow being away."""
@@ -86,7 +85,7 @@ class Registry:
         return known_by(self.kept.path, self.uri)
 
     def _keep(self) -> None:
-        write(self._path, json.dumps(self.known).encode())
+        write_sealed(self._path, self.known)
 
     def _open(self) -> None:
         if self._client is None:

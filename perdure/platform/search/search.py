@@ -129,6 +129,7 @@ class Search:
 
         All of it before anything is started.
         """
+        self.expect_code()
         length = self._length(data)
         for point in self.space.corners():
             run = self.runs(point)[0]
@@ -139,6 +140,14 @@ class Search:
                 raise ValueError(f"{e} (at {settings})") from None
         check(Command(self.finals(next(self.space.corners()))), site, data)
         return length
+
+    def expect_code(self) -> None:
+        """Raises ValueError where names of one's own stand for other code than when the search was asked for."""
+        if self.run.code != combined(*self.run.texts()):
+            raise ValueError(
+                "the code behind names of your own has changed since this search was asked for; bring the old plugin "
+                "back, or type its line again, which searches anew"
+            )
 
     def _length(self, data: Data) -> int:
         run = self.run

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ...strategies.own_code import combined
 from .. import plugins
 from ..executor import Data
 from ..site import Site
@@ -83,8 +82,7 @@ def _trainable() -> type:
     class Trainable(tune.Trainable):
         def setup(self, config, search, site, arrays, length, stops):
             plugins.load(site.plugins)
-            if search.run.code != combined(*search.run.texts()):
-                raise ValueError("the code behind names of your own has changed since the search was begun")
+            search.expect_code()
             dataset = unpacked(arrays, lambda: Data(site).of(search.run)) if arrays else None
             self.trial = Trial(search, site, dataset, length, stops)
             self.reset_config(config)
