@@ -15,10 +15,11 @@ from perdure.platform import api, plugins
 from perdure.platform.assault import assault
 from perdure.platform.executor import Data
 from perdure.platform.generate import Generation, generate
-from perdure.platform.identity import Changed, identified
+from perdure.platform.identity import Changed, identified, with_content
 from perdure.platform.meta.adapt import adapt
 from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
+from perdure.platform.search.search import Search, continual
 from perdure.platform.site import Site
 from perdure.streams.arrays import Arrays
 from perdure.streams.fingerprints import fingerprint
@@ -314,3 +315,27 @@ def test_a_file_that_was_written_just_now_is_read_again(tmp_path, monkeypatch):
     for _ in range(2):
         fingerprint(source, places, lambda: read.append(1) or source.load(places))
     assert len(read) == 2
+
+
+def test_a_search_over_other_data_or_code_is_another_and_replays_nothing(tmp_path):
+    data, path, site = written(tmp_path / "data.npz"), tmp_path / "own.py", Site(str(tmp_path / "home"))
+    path.write_text(PLUGIN.replace("SIGN", "+1"))
+    plugins.load([str(path)])
+
+    def search() -> Search:
+        run = continual(Run("signed + ewc(choice(1, 2))", f"split(arrays('{data}'), 2)", "mlp(8)"), 0.2, None)
+        return Search(with_content(run, Data(site)), f"split(arrays('{data}'), 2)", ("accuracy",))
+
+    first = search()
+    trial, final = first.runs({"ewc.strength": "1"})[0], first.finals({"ewc.strength": "1"})[0]
+    assert trial.data == final.data == Data(site).fingerprint(trial) and trial.code == final.code != ""
+    written(data, shuffled=True)
+    second = search()
+    assert second.id != first.id and second.runs({"ewc.strength": "1"})[0].id != trial.id
+    with pytest.raises(Changed, match="now it is another"):
+        first.refuse(site, Data(site))
+    path.write_text(PLUGIN.replace("SIGN", "-1"))
+    plugins.load([str(path)])
+    with pytest.raises(ValueError, match="has changed since this search was asked for"):
+        second.refuse(site, Data(site))
+    assert search().id != second.id
