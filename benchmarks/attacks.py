@@ -30,7 +30,8 @@ from perdure.platform.run import Run, build
 from perdure.strategies.attacks import names
 from perdure.strategies.attacks.base import Attack
 from perdure.strategies.attacks.chance import Chance
-from perdure.strategies.attacks.evaluate import attack, attacked, laid_out, prepared
+from perdure.strategies.attacks.evaluate import attack, attacked, prepared
+from perdure.strategies.attacks.given import laid_out
 from perdure.strategies.attacks.pgd import FGSM
 from perdure.strategies.attacks.victims import White
 from perdure.strategies.loop import Plan, learn
