@@ -18,8 +18,15 @@ BELOW = {
 }
 WITHIN = {  # folders inside strategies that know no strategy
     "models": ["notation", "strategies.team"],
-    "generators": ["notation", "streams", "strategies.rng", "strategies.finite", "strategies.team"],
-    "meta": ["notation", "streams.episodes", "strategies.rng", "strategies.finite", "strategies.nested"],
+    "generators": ["notation", "streams", "strategies.rng", "strategies.finite", "strategies.modes", "strategies.team"],
+    "meta": [
+        "notation",
+        "streams.episodes",
+        "strategies.rng",
+        "strategies.finite",
+        "strategies.modes",
+        "strategies.nested",
+    ],
     "attacks": ["notation", "streams.poisoned", "strategies.rng", "strategies.finite", "strategies.models"],
 }
 HEAVY = {"ray", "mlflow", "avalanche", "torchvision", "matplotlib", "sklearn", "pandas", "scipy", "pyarrow"}

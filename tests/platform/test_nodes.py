@@ -14,7 +14,9 @@ import pytest
 from perdure.platform.command import Command
 from perdure.platform.execute import execute, finished
 from perdure.platform.executor import Data
+from perdure.platform.identity import identified
 from perdure.platform.journal import Journal
+from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.strategies.loop import Plan
 from perdure.testing.equality import same
@@ -23,7 +25,8 @@ from perdure.testing.executors import results
 from .nodes import Watched, buried, family, machine_of, machines, raylet
 
 PLAN = Plan(epochs=60, batch_size=32)
-COMMAND = Command.grid(["rehearsal(40)", "naive", "lwf"], [0], model="mlp(32, dropout=0.2)", plan=PLAN)
+GRID = Command.grid(["rehearsal(40)", "naive", "lwf"], [0], model="mlp(32, dropout=0.2)", plan=PLAN)
+COMMAND = Command(tuple(identified(run, Data(Site())) for run in GRID.runs))
 PERDURE = ["-c", "from perdure.jobs.main import main; main()"]
 GOES_ON = "another actor goes on with it"
 SAID = f"its machine died; {GOES_ON}"
@@ -153,5 +156,7 @@ def test_a_full_object_store_is_told_of_and_got_around(cluster, tmp_path):
     assert len(said) == 1 and "has no room for" in said[0] and "every actor loads it from its source" in said[0]
     here = Watched(*words, "--here", "--home", str(tmp_path / "here"))
     assert here.ended() == 0
-    run = Command.grid(["naive"], [0], stream=on, model="mlp(4)", plan=Plan(epochs=20, batch_size=32, steps=2)).runs[0]
-    assert same(results(Site(str(tmp_path / "fleet")), run), results(Site(str(tmp_path / "here")), run))
+    fleet, alone = Site(str(tmp_path / "fleet")), Site(str(tmp_path / "here"))
+    plan = Plan(epochs=20, batch_size=32, steps=2)
+    run = identified(Run("naive", on, "mlp(4)", plan=plan), Data(alone))
+    assert same(results(fleet, run), results(alone, run))

@@ -92,7 +92,8 @@ class Search:
         names = STRATEGIES | GENERATORS | ATTACKS
         parts = {"learner": META_LEARNERS} if isinstance(self.run, MetaRun) else {"strategy": names}
         parts |= {"model": MODELS, "optimizer": OPTIMIZERS}
-        return Space({part: Text.of(getattr(self.run, part), known, part) for part, known in parts.items()})
+        texts = {part: text for part in parts if (text := getattr(self.run, part))}  # empty where a learner has its own
+        return Space({part: Text.of(text, parts[part], part) for part, text in texts.items()})
 
     def points(self) -> list[Point]:
         """Those that are known from the start. Raises ValueError for a grid that is none, or larger than asked for."""
