@@ -15,6 +15,7 @@ import perdure
 from perdure.platform import mlflow_tracker
 from perdure.platform.live.kept import Kept
 from perdure.platform.live.registry import Registration, Registry
+from perdure.platform.records import read_sealed
 
 from ..servers import free_port
 
@@ -98,7 +99,7 @@ def test_what_a_crash_has_hidden_is_found_and_not_made_twice(registered, tmp_pat
     state, uri, _ = registered
     kept = Kept(state)
     (path,) = state.glob("mlflow-*.json")
-    known = json.loads(path.read_text())
+    known = read_sealed(path)
     before = [(v.version, v.tags) for v in versions(uri)]
     path.unlink()
     for number in range(3):
