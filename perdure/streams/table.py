@@ -48,8 +48,8 @@ class Table(Source):
         return Labelled(torch.from_numpy(x), y, classes, experience, naming).divided(self.test_share, self.seed)
 
 
-def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (N, D) float32 and labels (N,) of a table."""
+def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Numbers (N, D) float32 and labels (N,) of a table, and what its columns of numbers are called."""
     frame = _read(path)
     _expect(label, frame, path)
     if not len(frame):
@@ -57,8 +57,9 @@ def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
     lacking = frame[label].isna().to_numpy()
     if lacking.any():
         raise DataError(f"row {int(lacking.argmax())} of {path} (counted from 0, below the header) has no {label}")
-    x = _numbers(frame.drop(columns=[label]), lambda at: f"row {at} of {path} (counted from 0, below the header)")
-    return x, _plain(frame[label])
+    features = frame.drop(columns=[label])
+    x = _numbers(features, lambda at: f"row {at} of {path} (counted from 0, below the header)")
+    return x, _plain(frame[label]), tuple(map(str, features.columns))
 
 
 def _read(path: Path):

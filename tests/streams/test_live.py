@@ -8,7 +8,7 @@ from PIL import Image
 
 import perdure
 from perdure.notation import NotationError
-from perdure.platform.live.feed import feed
+from perdure.platform.live.asking import feed
 from perdure.streams.folder import Folder
 from perdure.streams.live import Arrival, Generated, SetAside
 from perdure.streams.names import live_source
@@ -143,8 +143,11 @@ def test_a_generator_without_ids_is_known_by_its_content():
 def test_what_a_generator_yields_is_checked():
     (aside,) = feed(Generated(lambda: iter([("a", np.zeros((3, 2)), [0, 1])])), set(), None)
     assert isinstance(aside, SetAside) and "got (3, 2) and (2,)" in aside.reason
-    with pytest.raises(TypeError, match="expected .x, y., .id, x, y. or None"):
-        next(Generated(lambda: iter([3])).arrivals(set()))
+    wrong, ragged = feed(Generated(lambda: iter([3, ([[1.0], [1.0, 2.0]], [0, 1])])), set(), None)
+    assert wrong.reason == "expected (x, y), (id, x, y) or None from the source, got a int"
+    assert "x and y cannot be read as arrays" in ragged.reason
+    with pytest.raises(TypeError, match="expected <lambda> to yield arrivals, got NoneType"):
+        next(Generated(lambda: None).arrivals(set()))
 
 
 def test_a_generator_is_read_no_further_than_it_is_asked():

@@ -1,0 +1,32 @@
+"""Whose an exception is: where in code of one's own it came from, and what to say of it."""
+
+import sys
+import traceback
+from pathlib import Path
+
+from .own_code import DIGEST, INSTALLED, PACKAGE
+
+
+def told(error: BaseException) -> str:
+    """Its type and text, and the place in code of one's own, as `KeyError: 'a' (mine.py, line 12, in steer)`."""
+    text = str(error)
+    where = place(error)
+    return f"{type(error).__name__}{': ' if text else ''}{text}{f' ({where})' if where else ''}"
+
+
+def place(error: BaseException) -> str:
+    """The innermost line of a plugin, script or module of one's own that an exception came by; empty where none is."""
+    frames = [(frame.f_code, line, frame.f_globals) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(code, line) for code, line, names in frames if _is_own(names, code.co_filename)]
+    if not own:
+        return ""
+    code, line = own[-1]
+    return f"{Path(code.co_filename).name}, line {line}, in {code.co_name}"
+
+
+def _is_own(names: dict, file: str) -> bool:
+    """Whether code is of a plugin, or else neither ours, nor installed, nor the interpreter's."""
+    if DIGEST in names:
+        return True
+    inside = (str(PACKAGE), *INSTALLED, sys.prefix, sys.base_prefix, "<")
+    return not file.startswith(inside) and not names.get("__name__", "").startswith("perdure.")
