@@ -7,7 +7,7 @@ from pathlib import Path
 from .own_code import DIGEST, INSTALLED, PACKAGE
 
 
-def told(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """Its type and text, and the place in code of one's own, as `KeyError: 'a' (mine.py, line 12, in steer)`."""
     text = str(error)
     where = place(error)

@@ -47,7 +47,7 @@ def looked(path: Path) -> Entry | None:
     if path.name.startswith((".", "_")) or _temporary(path.name):
         return None
     try:
-        own = _stat(path)
+        own = _stat(str(path))
     except FileNotFoundError:
         return None
     if not stat.S_ISDIR(own[0]):
@@ -57,7 +57,7 @@ def looked(path: Path) -> Entry | None:
         for below, link in _walked(path):
             if _temporary(below):
                 return None
-            known = _stat(path / below)
+            known = _stat(f"{path}/{below}")
             parts.append((below, *known))
             if link and stat.S_ISDIR(known[0]):
                 problem = problem or f"{below} in it is a link to a folder, which is not followed; copy the folder"
@@ -74,7 +74,8 @@ def content(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    parts = [(str(f.relative_to(path)), content(f)) for f in sorted(path.rglob("*")) if f.is_file()]
+    below = sorted((below for below, _ in _walked(path)), key=lambda below: below.split("/"))
+    parts = [(one, content(path / one)) for one in below if (path / one).is_file()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -93,7 +94,7 @@ def _walked(path: Path) -> Iterator[tuple[str, bool]]:
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        with os.scandir(path / folder) as found:
+        with os.scandir(f"{path}/{folder}") as found:  # texts: pathlib takes most of the time of a look
             for entry in found:
                 below = f"{folder}/{entry.name}" if folder else entry.name
                 yield below, entry.is_symlink()
@@ -101,7 +102,7 @@ def _walked(path: Path) -> Iterator[tuple[str, bool]]:
                     waiting.append(below)
 
 
-def _stat(path: Path) -> tuple[int, int, int]:
+def _stat(path: str) -> tuple[int, int, int]:
     """Mode, bytes and time of change of what is there; of a link that leads nowhere or in circles, its own."""
     try:
         known = os.stat(path)

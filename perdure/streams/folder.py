@@ -17,6 +17,7 @@ from .places import Places
 LOOKS = 0.1  # seconds between two looks at what is being written
 PATIENCE = 60.0  # seconds after which what is still being written is waited for no more than what has not come
 REST = 10  # times as long as a look took until the next: a folder of many files is not looked through all the time
+SMALL = 1 << 26  # bytes of what is looked at for being known already without another process
 TABLES = (".csv", ".parquet")
 
 
@@ -91,6 +92,10 @@ class Folder(LiveSource):
             )
         _known(path)
         try:
+            if entry.size <= SMALL:
+                id = content(path)
+                if id in seen:
+                    return None
             for words, samples in apart(partial(self._made, path, name, seen), memory, self.seconds):
                 id = words["id"]
                 if "reason" in words:
@@ -102,7 +107,7 @@ class Folder(LiveSource):
         except Unfinished as e:
             more = f"folder('{self.folder}', memory=GB, seconds=N)"
             return SetAside(id, name, shown(f"{path} cannot be read: {e}; divide it, or allow more with {more}"))
-        except Raised as e:
+        except (Raised, OSError) as e:
             return SetAside(id, name, shown(str(e) if str(path) in str(e) else f"{path} cannot be read: {e}"))
         return None
 
