@@ -18,11 +18,11 @@ X, Y = np.full((8, 5), 0.5, np.float32), np.arange(8) % 2
 CODE = "the code in a pickle has run"
 
 
-def csv(text: str) -> Callable[[Path], None]:
+def csv(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text)
 
 
-def data(content: bytes) -> Callable[[Path], None]:
+def data(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
