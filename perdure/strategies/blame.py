@@ -24,6 +24,16 @@ def place(error: BaseException) -> str:
     return f"{Path(code.co_filename).name}, line {line}, in {code.co_name}"
 
 
+def asks_to_leave(error: SystemExit) -> bool:
+    """Whether it is code of one's own that calls `exit`, rather than a signal's handler while that code is at work."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if _is_own(frame.f_globals, frame.f_code.co_filename):
+            return True
+        if frame.f_code.co_filename.startswith(str(PACKAGE)):
+            return False
+    return False
+
+
 def _is_own(names: dict, file: str) -> bool:
     """Whether code is of a plugin, or else neither ours, nor installed, nor the interpreter's."""
     if DIGEST in names:

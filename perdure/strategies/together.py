@@ -20,6 +20,7 @@ from torch import Tensor
 from ..streams.experience import Batch, Stream
 from .abreast import Abreast, aligned, watched
 from .base import State, Strategy, stages
+from .blame import asks_to_leave
 from .fitness import Caution, caution
 from .learner import Learner
 from .looked import looked
@@ -115,8 +116,8 @@ def learn_together(
 def _blamed(loop: "_Loop", given: Sequence[dict[str, Any] | None]):
     try:
         yield from loop.learned(given)
-    except Exception as e:
-        if loop.turn is None:
+    except (Exception, SystemExit) as e:
+        if loop.turn is None or (isinstance(e, SystemExit) and not asks_to_leave(e)):
             raise
         raise Alone(loop.turn) from e
 
