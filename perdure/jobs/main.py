@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from .boundary import Bounded
 from .commands.adapt import adapt
 from .commands.attack import attack
 from .commands.compare import compare, run
@@ -24,6 +25,7 @@ from .commands.version import version
 from .recipe import Command as Recipe
 
 app = typer.Typer(
+    cls=Bounded,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

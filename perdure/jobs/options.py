@@ -10,10 +10,10 @@ HOW = "How it is searched"
 SERVED = "What is served"
 
 
-def seeds(text: str) -> list[int]:
+def seeds(text: str) -> int | list[int]:
     """`5` is the seeds 0 to 4; `3,5,8` (or `7,`) are seeds by name."""
     try:
-        return [int(part) for part in text.split(",") if part.strip()] if "," in text else list(range(int(text)))
+        return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
     except ValueError:
         raise BadParameter(f"expected a number of seeds, as 5, or seeds, as 3,5,8, got {text!r}") from None
 

@@ -262,7 +262,7 @@ def _shard(asked: Assault, site: Site, arrays: Any, attack: Attack | None, rows:
     from .worker import unpacked
 
     plugins.load(site.plugins)
-    dataset = unpacked(arrays, lambda: asked.run.source().load(Places(site.data)))
+    dataset = unpacked(arrays, lambda: asked.run.source().loaded(Places(site.data)))
     with warnings.catch_warnings(record=True) as caught, _stand(asked, site, dataset) as stand:
         warnings.simplefilter("always", MaskedGradients)
         got = None if attack is None else stand.strike(attack, rows.to(asked.run.device))

@@ -64,7 +64,7 @@ class Data:
 
     def _of(self, source: Source) -> Dataset:
         if source not in self._loaded:
-            self._loaded[source] = source.load(self._places)
+            self._loaded[source] = source.loaded(self._places)
         return self._loaded[source]
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from ..notation import NotationError, read, spell
+from ..limits import expect_machine
+from ..notation import expect_types, spell
 from ..strategies.fitness import Caution
 from ..strategies.generators import judge
 from ..strategies.generators.base import Data, Generator, Progress
@@ -25,7 +26,7 @@ from ..strategies.nested import state_bytes
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
-from ..streams.names import DATASETS
+from ..streams.names import DATASETS, data_set
 from . import executor, mirror
 from .figures import svg
 from .gallery import figures
@@ -65,6 +66,10 @@ class Generation:
     code: str = ""  # digest of the source behind names of one's own
     numerics: int = NUMERICS
 
+    def __post_init__(self):
+        expect_types(self)
+        expect_machine(self.threads, self.device)
+
     def normal(self) -> "Generation":
         """With every text as it is spelled. Raises NotationError for what cannot be read."""
         on = spell(self.source(), DATASETS)
@@ -72,7 +77,7 @@ class Generation:
 
     def source(self) -> Source:
         """Where its data come from."""
-        return _source(self.on)
+        return data_set(self.on)
 
     def texts(self) -> tuple[str, ...]:
         """All that may name code of one's own."""
@@ -244,13 +249,6 @@ def _track(made: Generated, uri: str) -> None:
 def _some(part: Part, chance: torch.Generator, n: int) -> Data:
     at = torch.randperm(len(part.x), generator=chance)[:n].to(part.x.device)
     return Data(pixels(part.x[at]), part.y[at])
-
-
-def _source(text: str) -> Source:
-    source = read(text, DATASETS)
-    if not isinstance(source, Source):
-        raise NotationError("expected a data set such as fashion_mnist", text.strip(), 0)
-    return source
 
 
 def _markup(text: str) -> Any:

@@ -8,12 +8,15 @@ from typing import Any, Protocol
 
 import torch
 
-from ..notation import spell
+from ..errors import reading
+from ..limits import expect_machine
+from ..notation import expect_types, spell
 from ..strategies import names
 from ..strategies.attacks.names import ATTACKS, attack
 from ..strategies.base import Strategy
 from ..strategies.learner import Learner
 from ..strategies.loop import Plan
+from ..strategies.models.built import built
 from ..strategies.models.placed import placed
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Source
@@ -48,6 +51,8 @@ class Run:
 
     def __post_init__(self):
         object.__setattr__(self, "attacks", tuple(self.attacks))
+        expect_types(self)
+        expect_machine(self.threads, self.device)
         for name in ("attack_samples", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -120,7 +125,8 @@ def content(run: Any) -> dict[str, str | int]:
 
 def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:
     """Stream, learner and strategy as they are before the first step; the seed gives the first weights."""
-    stream = stream_recipe(run.stream).arrange(dataset).to(run.device)
+    with reading(f"{run.stream} cannot be made of these data", "take other numbers in it, or other data"):
+        stream = stream_recipe(run.stream).arrange(dataset).to(run.device)
     learner = fresh(run, stream.shape, stream.classes.shape[1])
     learner.precision, learner.parts, learner.workers = run.plan.precision, run.plan.accumulate, run.workers
     return stream, learner, names.strategy(run.strategy)
@@ -144,5 +150,5 @@ def fresh(by: Settings, shape: tuple[int, ...], classes: int) -> Learner:
     rng = Rng(by.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.integer("model"))
-        model = names.model(by.model).build(shape, classes)
+        model = built(names.model(by.model), by.model, shape, classes)
     return Learner(placed(model, by.device), names.optimizer(by.optimizer), rng)

@@ -96,7 +96,7 @@ class Worker:
         from ..streams.places import Places
 
         with ThreadPoolExecutor(1) as thread:
-            loading = thread.submit(run.source().load, Places(self._site.data))
+            loading = thread.submit(run.source().loaded, Places(self._site.data))
             while not loading.done():
                 self._alive()
                 wait([loading], timeout=1)

@@ -1,10 +1,9 @@
 """Whose an exception is: where in code of one's own it came from, and what to say of it."""
 
-import sys
 import traceback
 from pathlib import Path
 
-from .own_code import DIGEST, INSTALLED, PACKAGE
+from ..errors import OURS, is_own
 
 
 def described(error: BaseException) -> str:
@@ -16,8 +15,8 @@ def described(error: BaseException) -> str:
 
 def place(error: BaseException) -> str:
     """The innermost line of a plugin, script or module of one's own that an exception came by; empty where none is."""
-    frames = [(frame.f_code, line, frame.f_globals) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [(code, line) for code, line, names in frames if _is_own(names, code.co_filename)]
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(code, line) for code, line in frames if is_own(code.co_filename)]
     if not own:
         return ""
     code, line = own[-1]
@@ -27,16 +26,8 @@ def place(error: BaseException) -> str:
 def asks_to_leave(error: SystemExit) -> bool:
     """Whether it is code of one's own that calls `exit`, rather than a signal's handler while that code is at work."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if _is_own(frame.f_globals, frame.f_code.co_filename):
+        if is_own(frame.f_code.co_filename):
             return True
-        if frame.f_code.co_filename.startswith(str(PACKAGE)):
+        if frame.f_code.co_filename.startswith(str(OURS)):
             return False
     return False
-
-
-def _is_own(names: dict, file: str) -> bool:
-    """Whether code is of a plugin, or else neither ours, nor installed, nor the interpreter's."""
-    if DIGEST in names:
-        return True
-    inside = (str(PACKAGE), *INSTALLED, sys.prefix, sys.base_prefix, "<")
-    return not file.startswith(inside) and not names.get("__name__", "").startswith("perdure.")

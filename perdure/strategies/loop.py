@@ -10,6 +10,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, optim
 
+from ..notation import expect_types
 from ..streams.experience import Batch, Experience, Stream
 from . import team
 from .base import OwnLoop, State, Strategy
@@ -43,6 +44,7 @@ class Plan:
     compiled: bool = False  # the model, by torch.compile: half a minute to begin with, and other roundings
 
     def __post_init__(self):
+        expect_types(self)
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}")
         for name in ("epochs", "batch_size", "steps", "accumulate"):

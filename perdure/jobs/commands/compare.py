@@ -113,7 +113,7 @@ def run(
     _made([arguments.pop("strategy")], [arguments.pop("seed")], **arguments)
 
 
-def _made(strategies: list[str], seeds: list[int], **arguments: Any) -> None:
+def _made(strategies: list[str], seeds: int | list[int], **arguments: Any) -> None:
     from ...platform import api
 
     del arguments["recipe"]

@@ -10,7 +10,6 @@ from typing import Annotated
 from typer import Option
 
 from .. import options as o
-from ..terminal import refusing
 
 
 def ui(
@@ -19,7 +18,7 @@ def ui(
     recipe: o.RecipeFile = None,
 ) -> None:
     """Show all runs in MLflow's own pages, served to this machine alone. Ctrl-C ends it."""
-    refusing(lambda: _serve(port, tracking_uri))
+    _serve(port, tracking_uri)
 
 
 def _serve(port: int, uri: str | None) -> None:
