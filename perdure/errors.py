@@ -28,7 +28,7 @@ def foreseen(error: BaseException) -> bool:
     while last.tb_next is not None:
         last = last.tb_next
     code = last.tb_frame.f_code
-    ours = Path(code.co_filename).is_relative_to(OURS) or _is_own(code.co_filename)
+    ours = Path(code.co_filename).is_relative_to(OURS) or is_own(code.co_filename)
     return ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
@@ -66,11 +66,11 @@ def words(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
     return f"line {own[-1].lineno} of {Path(own[-1].filename).name}: " if own else ""
 
 
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
     """Whether a file of code is neither Perdure's nor of what is installed."""
     path = Path(file)
     return path.is_file() and not path.is_relative_to(OURS) and not any(map(path.is_relative_to, THEIRS))

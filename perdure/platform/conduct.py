@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 
+from ..strategies.blame import asks_to_leave, place
 from ..strategies.fitness import Caution
 from . import mirror
 from .command import Command
@@ -30,6 +31,7 @@ def check(command: Command, site: Site, data: Data, again: bool = False) -> None
     """Refuse what cannot work, before anything is started: data, streams, models and strategies that do not fit.
 
     again: finished runs too, which are to be made anew.
+    What goes wrong in code of one's own is a failure of its run alone, which meets it again: the others are made.
     Warns (Caution) of strategies that cannot do what is asked. Raises ValueError or FileNotFoundError, for the
     first run at fault, and Changed for one that was made from other data or code.
     """
@@ -38,10 +40,22 @@ def check(command: Command, site: Site, data: Data, again: bool = False) -> None
         expect_same(run, site, data)
         same = replace(run, seed=0)
         if same not in seen:
-            doubt = kind(run).refuse(run, data.of(run), site)
+            doubt = _doubt(run, site, data)
             if doubt:
                 warnings.warn(f"{run.method} {doubt}", Caution, stacklevel=2)
             seen.add(same)
+
+
+def _doubt(run: AnyRun, site: Site, data: Data) -> str:
+    try:
+        return kind(run).refuse(run, data.of(run), site)
+    except SystemExit as e:
+        if not asks_to_leave(e):
+            raise
+    except Exception as e:
+        if not place(e):
+            raise
+    return ""
 
 
 def conduct(

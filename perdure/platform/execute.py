@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..strategies.blame import asks_to_leave, described, place
 from ..strategies.finite import Diverged
 from ..strategies.own_code import combined
 from ..streams.dataset import Dataset
@@ -65,7 +66,9 @@ def execute(
         yield from _attempt(run, site, dataset, store, journal, attempt, alive, part)
     except Fenced as e:
         yield Failed(run.id, "taken", f"{e}: somebody else is making this run now")
-    except Exception as e:
+    except (Exception, SystemExit) as e:
+        if isinstance(e, SystemExit) and not asks_to_leave(e):
+            raise
         if store.newest() != attempt:  # whoever took the run over has removed what this attempt was writing
             yield Failed(run.id, "taken", f"attempt {attempt} of {run.id} was taken over: {type(e).__name__}: {e}")
             return
@@ -209,11 +212,11 @@ class Due:
         return False
 
 
-def _judged(error: Exception) -> tuple[str, str]:
+def _judged(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Diverged):
         return "diverged", str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk", f"the disk is full ({error}); the checkpoints before are whole: make room and run it again"
     if isinstance(error, ValueError | FileNotFoundError):
-        return "user", str(error)
-    return "error", f"{type(error).__name__}: {error}"
+        return "user", described(error) if place(error) else str(error)
+    return "error", described(error)

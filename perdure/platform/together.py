@@ -15,6 +15,7 @@ import torch
 
 from ..strategies import names
 from ..strategies.abreast import EXACT
+from ..strategies.blame import asks_to_leave, described
 from ..strategies.fitness import Caution
 from ..strategies.loop import Bookmark, Milestone
 from ..strategies.together import Alone, alike, gain, learn_together, refuse_together
@@ -85,8 +86,12 @@ def choose(runs: Sequence[AnyRun], site: Site, dataset: Dataset | None) -> Group
         if (plan.steps or plan.epochs * ceil(len(stream[0]) / plan.batch_size)) * len(stream) < SHORT:
             return _grouped(runs, False, f"one after another: less than {SHORT} steps each")
         faster = gain(stream, lambda n: build(left[n], dataset)[1:], len(left), plan)
-    except (ValueError, RuntimeError) as e:  # the runs themselves meet it and say so
-        return _grouped(runs, False, f"one after another: {e}")
+    except Exception as e:  # the runs themselves meet it and say so
+        return _grouped(runs, False, f"one after another: {described(e)}")
+    except SystemExit as e:
+        if not asks_to_leave(e):
+            raise
+        return _grouped(runs, False, f"one after another: {described(e)}")
     told = f"{faster:.1f} x as fast as one after another"
     return _grouped(runs, faster >= WORTH, f"together, {told}" if faster >= WORTH else f"one after another: not {told}")
 

@@ -20,9 +20,11 @@ from .coupled import prepare
 from .finite import Diverged
 from .fitness import Caution, caution, expect_weights
 from .learner import Learner, Precision
+from .looked import at_first, looked
 from .nested import copied, state_bytes
 from .rng import Rng
 
+LOOKS = 2  # experiences, and milestones, in which hooks are looked at: without a past, and with one
 CHECK = 100  # steps between looks at the losses; where a look waits for the device, epochs are
 
 
@@ -105,11 +107,12 @@ def learn(
 
 
 def _learn(strategy, stream, learner, plan, checkpoint, due):
-    root, stream = learner.rng, strategy.curriculum(stream)
+    seen, told = looked(strategy), 0
+    root, stream = learner.rng, seen.curriculum(stream)
     learner.precision, learner.parts = plan.precision, plan.accumulate
     if team.size() > 1:
         prepare(learner.model)
-    state, baseline, first = begun(strategy, stream, learner, plan, checkpoint)
+    state, baseline, first = begun(seen, stream, learner, plan, checkpoint)
     started, optimizer = time.perf_counter(), None
     for i in range(first, len(stream)):
         learner.phase("data")
@@ -118,20 +121,22 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             optimizer = learner.optimizer(learner.params.values())
         if checkpoint is not None and "optimizer" in checkpoint:
             optimizer.load_state_dict(checkpoint["optimizer"])
+        hooks = seen if i - first < LOOKS else strategy
         losses, marked = yield from train(
-            experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due
+            experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due, hooks
         )
         checkpoint = None
         learner.phase("consolidate")
         learner.rng = root.fold(i, "consolidate")
-        state = strategy.consolidate(learner, experience, state)
+        state = hooks.consolidate(learner, experience, state)
         if i not in stream.marks:
             if marked:
                 at = after(learner, state, baseline, i)
                 yield Bookmark(i + 1, 0, at | {"optimizer": copied(optimizer.state_dict())})
             continue
         learner.phase("evaluate")
-        stone = reached(strategy, stream, learner, state, baseline, i, losses[-len(batches(experience, plan, root)) :])
+        last, told = losses[-len(batches(experience, plan, root)) :], told + 1
+        stone = reached(seen if told <= LOOKS else strategy, stream, learner, state, baseline, i, last)
         if learner.keeps_optimizer:
             stone.checkpoint["optimizer"] = copied(optimizer.state_dict())
         else:
@@ -191,8 +196,10 @@ def after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -
     return {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
 
 
-def train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due):
+def train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due, hooks=None):
     """Learn one experience, from the bookmark `checkpoint` when it is one.
+
+    hooks: the strategy as it is for the first step, looked at.
 
     Returns the loss of every step (S,), and whether a checkpoint is asked for at its end.
     """
@@ -204,7 +211,10 @@ def train(experience, learner, optimizer, strategy, state, plan, root, checkpoin
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.train()
     met = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
-    take = steps_of(partial(_step, learner, optimizer, strategy, state), learner, strategy, state, last - first)
+    hooks = hooks or strategy
+    step_of = at_first(*(partial(_step, learner, optimizer, each, state) for each in (hooks, strategy)))
+    augment = at_first(hooks.augment, strategy.augment)
+    take = steps_of(step_of, augment, learner, strategy, state, last - first)
     every = between_looks(learner, per_epoch * strategy.replays)
     asked = marked = False
     for step in range(first, last):

@@ -53,20 +53,21 @@ class Table(Source):
         return Labelled(torch.from_numpy(x), y, classes, experience, naming).divided(self.test_share, self.seed)
 
 
-def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (N, D) float32 and labels (N,) of a table. Raises DataError."""
+def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Numbers (N, D) float32 and labels (N,) of a table, and what its columns of numbers are called. Raises DataError."""
     with reading(f"{path} cannot be read as a table", "repair it", DataError):
         return _samples(path, label)
 
 
-def _samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
+def _samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     frame = _read(path)
     _expect(label, frame, path)
     lacking = frame[label].isna().to_numpy()
     if lacking.any():
         raise DataError(f"row {int(lacking.argmax())} of {path} (counted from 0, below the header) has no {label}")
-    x = _numbers(frame.drop(columns=[label]), lambda at: f"row {at} of {path} (counted from 0, below the header)")
-    return x, _plain(frame[label])
+    features = frame.drop(columns=[label])
+    x = _numbers(features, lambda at: f"row {at} of {path} (counted from 0, below the header)")
+    return x, _plain(frame[label]), tuple(map(str, features.columns))
 
 
 def _read(path: Path):

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,26 +10,11 @@ from typing import Any, Protocol
 from ...streams.live import Arrival, LiveSource, SetAside
 from .. import cluster, plugins
 from ..site import Site
+from .asking import feed
 from .following import Following
 from .keeper import Keeper
 
-LOOKS = 0.2  # seconds between two looks at a source where nothing had come
 LOSSES = 3  # deaths of one actor in a row, without an arrival learned or read between them
-
-
-def feed(source: LiveSource, seen: set[str], idle: float | None) -> Iterator[Arrival | SetAside]:
-    """What comes and is not in `seen`, which grows by it; ends where nothing has come for `idle` seconds."""
-    last = time.monotonic()
-    for item in source.arrivals(seen):
-        if item is None:
-            if idle is not None and time.monotonic() - last >= idle:
-                return
-            time.sleep(LOOKS)
-            continue
-        if item.id not in seen:
-            seen.add(item.id)
-            yield item
-        last = time.monotonic()  # waiting to be asked for the next one is no idleness of the source
 
 
 class Pair(Protocol):

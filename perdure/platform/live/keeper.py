@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...strategies import names
+from ...strategies.blame import described, place
 from ...strategies.finite import Diverged
 from ...strategies.fitness import Caution
 from ...strategies.learner import Learner
@@ -92,7 +93,7 @@ class Keeper:
                 )
             try:
                 self._learn(taken, number)
-            except Diverged as e:
+            except DataError as e:
                 self.kept.set_aside(SetAside(taken["id"], taken["name"], str(e)))
                 self.kept.drop(number)
                 self.within.clear()
@@ -109,7 +110,7 @@ class Keeper:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caution)  # it is said once, at the beginning
             stones = learn(stream, learner, self._strategy, self.following.plan, checkpoint, self._due())
-            for stone in stones:
+            for stone in _blamed(stones, number):
                 if isinstance(stone, Bookmark):
                     self.within.save(stone.checkpoint | {"id": taken["id"]}, self._attempts[1])
                     if self.pausing:
@@ -168,6 +169,23 @@ class Keeper:
         folder = self.kept.models / f"{len(stream) - 1:05d}"
         shutil.rmtree(folder, ignore_errors=True)
         served.export(folder, self._fresh(taken, "cpu"), self._strategy, checkpoint, stream, taken)
+
+
+def _blamed(stones: Iterator[Milestone | Bookmark], number: int) -> Iterator[Milestone | Bookmark]:
+    """Raises DataError for what may well be the arrival's own fault.
+
+    What goes wrong in code of one's own is put right there, and what keeps the very first arrival from being learned
+    may keep all others from it; unless the loss stops being finite.
+    """
+    try:
+        yield from stones
+    except Diverged as e:
+        raise DataError(str(e)) from e
+    except (ValueError, MemoryError, RuntimeError) as e:
+        full = isinstance(e, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(e)
+        if number and not place(e) and (full or isinstance(e, ValueError)):
+            raise DataError(f"it cannot be learned: {described(e)}") from e
+        raise
 
 
 def _by_class(told: Tensor, taken: dict[str, Any]) -> dict[str, list[int]]:
