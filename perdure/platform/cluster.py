@@ -4,7 +4,10 @@ import gc
 import logging
 import os
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import floor
 from threading import Thread
 from typing import Any
@@ -40,17 +43,42 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
-    if address:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, TimeoutError) as e:
-            why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
-            raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
-    else:
-        # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
-        ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
+    with _own_signals():
+        _join(address, quiet) if address else _start(dashboard, quiet)
     _hush()
     return True
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, TimeoutError) as e:
+        why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
+        raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
+
+
+def _start(dashboard: bool, quiet: dict[str, Any]) -> None:
+    import ray
+
+    # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
+    ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray would put handlers of its own in the place of those that a program has."""
+    from ray._private import ray_constants, utils
+
+    ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True  # which prints a C++ stack for a SIGTERM
+    theirs = utils.set_sigterm_handler
+    if callable(signal.getsignal(signal.SIGTERM)):
+        utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
 
 
 def disconnect() -> None:

@@ -16,6 +16,7 @@ import torch
 from ..strategies.finite import Diverged
 from ..strategies.own_code import combined
 from ..streams.dataset import Dataset
+from . import ends
 from .events import Event, Failed, Finished, Kept, Reached, Repaired, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
@@ -151,6 +152,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive, part):
                 yield Reached(run.id, step.row, step.seconds)
             elif part is not None:
                 yield Kept(run.id)
+            if part is None and ends.asked():  # the block's end waits for the checkpoint
+                raise ends.Ended
     store.guard(attempt)
     journal.end()
     seal_run(store.folder, journal, attempt)
@@ -203,7 +206,7 @@ class Due:
         self.check()
         self.step += 1
         by_time = self.site.every_seconds is not None and time.monotonic() - self.last >= self.site.every_seconds
-        if by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):
+        if ends.asked() or by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):
             self.last = time.monotonic()
             return True
         return False

@@ -19,6 +19,7 @@ from ..strategies.fitness import Caution
 from ..strategies.loop import Bookmark, Milestone
 from ..strategies.together import Alone, alike, gain, learn_together, refuse_together
 from ..streams.dataset import Dataset
+from . import ends
 from .continual import Continual
 from .events import Event, Failed, Grouped, Kept
 from .execute import execute, finished, resumable
@@ -127,6 +128,8 @@ def _at_once(group, site: Site, dataset: Dataset, alive: Callable[[], None]) -> 
                 elif not isinstance(event, Kept):
                     shared.leave(n, event)
                     yield event
+            if ends.asked() and going:  # each has come to a checkpoint in this turn
+                raise ends.Ended
     except Parted as e:
         which = e.which
     else:

@@ -21,6 +21,7 @@ from ...strategies.loop import Bookmark, Milestone, learn
 from ...streams.dataset import DataError
 from ...streams.experience import Experience, Stream
 from ...streams.live import Arrival, SetAside
+from .. import ends
 from ..execute import Due, resumable
 from ..journal import Journal, row
 from ..records import Damaged
@@ -45,7 +46,7 @@ class Keeper:
 
     def __init__(self, following: Following, site: Site, serves: bool = False):
         torch.set_num_threads(following.threads)
-        self.following, self.site, self.serves, self.pausing = following, site, serves, False
+        self.following, self.site, self.serves = following, site, serves
         self.kept = kept.Kept(Path(site.home))
         self.learned, self.within = Store(self.kept.path / "learned"), Store(self.kept.path / "within")
         self._attempts = self.learned.claim(), self.within.claim()
@@ -97,9 +98,10 @@ class Keeper:
                 self.kept.drop(number)
                 self.within.clear()
 
-    def pause(self) -> None:
-        """Let the arrival under way come to a bookmark, and learn no other."""
-        self.pausing = True
+    @property
+    def pausing(self) -> bool:
+        """Whether the arrival under way is to come to a bookmark, and no other to be learned."""
+        return ends.asked()
 
     def _learn(self, taken: dict[str, Any], number: int) -> None:
         stream, learner = self._stream(taken, number), self._fresh(taken)
