@@ -2,18 +2,19 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from ..strategies.fitness import Caution
 from . import mirror
 from .command import Command
 from .events import Event, Failed, Finished
-from .execute import finished, told
+from .execute import finished
 from .executor import Data, Executor
 from .identity import expect_same
 from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
+from .shared import made
 from .site import Site
 from .store import write
 from .tracker import Tracker
@@ -66,7 +67,7 @@ def conduct(
         stopped = False
         try:
             with watch(command) as shown:
-                for event in _events(command, site, executor):
+                for event in made(command.runs, site, executor):
                     mirror.heard(event, site)
                     if isinstance(event, Finished | Failed):
                         ends[event.run] = event
@@ -82,18 +83,6 @@ def conduct(
         undelivered = tracker.end(comparison)
         mirror.carry(command.folder(site.home), site)
         return replace(comparison, undelivered=undelivered)
-
-
-def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> Iterator[Event]:
-    todo = []
-    for run in command.runs:
-        if finished(run, site):
-            yield from told(run, site)
-        else:
-            todo.append(run)
-    if todo:
-        with closing(executor()) as makes:
-            yield from makes.map(todo)
 
 
 def _outcome(run: AnyRun, site: Site, end: Event | None) -> Outcome:

@@ -27,6 +27,7 @@ from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS
 from . import executor, mirror
+from .claims import claimed
 from .figures import svg
 from .gallery import figures
 from .identity import identified
@@ -121,12 +122,13 @@ def generate(
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)
-    if again or not _whole(folder):
-        torch.set_num_threads(generation.threads)
-        dataset = sets.of(generation)
-        assert dataset is not None
-        _make_beside(generation, folder, dataset.to(generation.device), hear)
-        mirror.carry(folder, site)
+    with claimed(site.home, generation.id):  # the same, asked for twice at once
+        if again or not _whole(folder):
+            torch.set_num_threads(generation.threads)
+            dataset = sets.of(generation)
+            assert dataset is not None
+            _make_beside(generation, folder, dataset.to(generation.device), hear)
+            mirror.carry(folder, site)
     known = read_sealed(folder / MADE)
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)
