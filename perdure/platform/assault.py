@@ -37,6 +37,7 @@ from .identity import expect_same
 from .mlflow_tracker import client, experiment
 from .naming import file_name, metric_name
 from .report import digits, embedded, page
+from .room import room
 from .run import Run, build
 from .site import Site
 from .store import write
@@ -170,6 +171,7 @@ def assault(
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, warnings.catch_warnings(record=True) as caught:
         held.enter_context(claimed(site.home, asked.id))  # the same, asked for twice at once
+        held.enter_context(room(folder))
         warnings.simplefilter("always", MaskedGradients)
         dataset = sets.of(run)
         assert dataset is not None
@@ -189,7 +191,8 @@ def assault(
     for caution in cautions:
         warnings.warn(caution, MaskedGradients, stacklevel=2)
     made = Damage(asked, str(folder), blows, cautions)
-    _keep(made)
+    with room(folder):
+        _keep(made)
     mirror.carry(folder, site)
     return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri))
 

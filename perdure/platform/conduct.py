@@ -14,9 +14,9 @@ from .executor import Data, Executor
 from .identity import expect_same
 from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
+from .room import room, written
 from .shared import made
 from .site import Site
-from .store import write
 from .tracker import Tracker
 
 Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
@@ -59,7 +59,7 @@ def conduct(
     An interrupt (Ctrl-C) ends it early, with what has been reached so far. Raises Busy where another
     process has the same command in hand.
     """
-    with command.held(site.home):
+    with room(site.home), command.held(site.home):
         mirror.fetch_folder(command.folder(site.home), site)
         command.keep(site.home)
         tracker.begin(command)
@@ -79,10 +79,10 @@ def conduct(
         path = command.folder(site.home) / "report.html"
         ours = kind(command.runs[0])
         comparison = ours.compared(outcomes, command.line, str(path), stopped, how=command.how)
-        write(path, ours.report(comparison).encode())
+        unwritten = written(path, ours.report(comparison).encode())
         undelivered = tracker.end(comparison)
         mirror.carry(command.folder(site.home), site)
-        return replace(comparison, undelivered=undelivered)
+        return replace(comparison, undelivered=undelivered, unwritten=unwritten)
 
 
 def _outcome(run: AnyRun, site: Site, end: Event | None) -> Outcome:

@@ -1,6 +1,5 @@
 """One attempt at a run: from its newest checkpoint to its end, told as events."""
 
-import errno
 import io
 import os
 import socket
@@ -21,6 +20,7 @@ from .events import Event, Failed, Finished, Kept, Reached, Repaired, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
 from .records import Row, read_sealed, write_sealed
+from .room import full, is_full
 from .saving import Saving
 from .site import PICTURES, Site
 from .store import Fenced, Store, write
@@ -70,7 +70,7 @@ def execute(
         if store.newest() != attempt:  # whoever took the run over has removed what this attempt was writing
             yield Failed(run.id, "taken", f"attempt {attempt} of {run.id} was taken over: {type(e).__name__}: {e}")
             return
-        why, message = _judged(e)
+        why, message = _judged(e, folder)
         try:
             (folder / "error.txt").write_text(traceback.format_exc())
             journal.note(event="failed", time=time.time(), kind=why, message=message)
@@ -212,11 +212,11 @@ class Due:
         return False
 
 
-def _judged(error: Exception) -> tuple[str, str]:
+def _judged(error: Exception, folder: Path) -> tuple[str, str]:
     if isinstance(error, Diverged):
         return "diverged", str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk", f"the disk is full ({error}); the checkpoints before are whole: make room and run it again"
+    if is_full(error):
+        return "disk", f"{full(folder)}; the checkpoints before are whole: make room, and perdure resume goes on"
     if isinstance(error, ValueError | FileNotFoundError):
         return "user", str(error)
     return "error", f"{type(error).__name__}: {error}"

@@ -34,6 +34,7 @@ from .identity import identified
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed, sha256, write_sealed
 from .report import page
+from .room import room
 from .site import Site
 from .store import write
 
@@ -122,7 +123,7 @@ def generate(
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)
-    with claimed(site.home, generation.id):  # the same, asked for twice at once
+    with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
         if again or not _whole(folder):
             torch.set_num_threads(generation.threads)
             dataset = sets.of(generation)
