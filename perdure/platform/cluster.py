@@ -4,16 +4,14 @@ import gc
 import logging
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import floor
 from threading import Thread
 from typing import Any
 
 from .secrets import masked
 from .storage import JOB
+from .tamed import tamed
 
 _leaving: Thread | None = None  # ends the processes of the last cluster, and may be at it
 
@@ -43,7 +41,7 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
-    with _own_signals():
+    with tamed():
         _join(address, quiet) if address else _start(dashboard, quiet)
     _hush()
     return True
@@ -64,21 +62,6 @@ def _start(dashboard: bool, quiet: dict[str, Any]) -> None:
 
     # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
     ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray would put handlers of its own in the place of those that a program has."""
-    from ray._private import ray_constants, utils
-
-    ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True  # which prints a C++ stack for a SIGTERM
-    theirs = utils.set_sigterm_handler
-    if callable(signal.getsignal(signal.SIGTERM)):
-        utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler = theirs
 
 
 def disconnect() -> None:

@@ -19,6 +19,9 @@ def load(paths: Sequence[str]) -> None:
     for path in map(Path, paths):
         if not path.is_file():
             raise FileNotFoundError(f"no plugin at {path}; expected a Python file that registers names")
+        folder = str(path.resolve().parent)
+        if folder not in sys.path:
+            sys.path.append(folder)  # the last: what it imports from beside it is found, and hides nothing
         name = "perdure_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
         digest, before = file_digest(path), sys.modules.get(name)
         if before is not None and vars(before)[DIGEST] == digest:
