@@ -71,7 +71,7 @@ class Lines:
         pass
 
     def __call__(self, event):
-        from ..platform.events import Failed, Finished, Grouped, Lost, Repaired, Started
+        from ..platform.events import Awaited, Failed, Finished, Grouped, Lost, Repaired, Started
 
         self._tally.hear(event)
         run = self._runs[event.run]
@@ -89,6 +89,8 @@ class Lines:
                 self._say(f"{count} {name}: failed: {event.message}")
             case Lost():
                 self._say(f"{name}: {event.reason}; another actor goes on with it")
+            case Awaited():
+                self._say(f"{name}: another command is making it, and is waited for")
             case Repaired():
                 self._say(f"{name}: {event.problem}")
 
@@ -120,10 +122,10 @@ class Live:
         self._progress.stop()
 
     def __call__(self, event):
-        from ..platform.events import Failed, Grouped, Lost, Repaired
+        from ..platform.events import Awaited, Failed, Grouped, Lost, Repaired
 
         self._tally.hear(event)
-        if isinstance(event, Failed | Grouped | Lost | Repaired):
+        if isinstance(event, Awaited | Failed | Grouped | Lost | Repaired):
             self._lines(event)
         method = self._runs[event.run].method
         own = [id for id, run in self._runs.items() if run.method == method]

@@ -28,12 +28,14 @@ from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS, data_set
 from . import executor, mirror
+from .claims import claimed
 from .figures import svg
 from .gallery import figures
 from .identity import identified
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed, sha256, write_sealed
 from .report import page
+from .room import room
 from .site import Site
 from .store import write
 
@@ -126,12 +128,13 @@ def generate(
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)
-    if again or not _whole(folder):
-        torch.set_num_threads(generation.threads)
-        dataset = sets.of(generation)
-        assert dataset is not None
-        _make_beside(generation, folder, dataset.to(generation.device), hear)
-        mirror.carry(folder, site)
+    with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
+        if again or not _whole(folder):
+            torch.set_num_threads(generation.threads)
+            dataset = sets.of(generation)
+            assert dataset is not None
+            _make_beside(generation, folder, dataset.to(generation.device), hear)
+            mirror.carry(folder, site)
     known = read_sealed(folder / MADE)
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)

@@ -1,6 +1,7 @@
 """MLflow's own pages over everything tracked, on loopback."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,10 +36,11 @@ def _serve(port: int, uri: str | None) -> None:
     print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_BACKEND_STORE_URI": uri}  # all may read a command line
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet})
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet}, process_group=0)
     try:
         server.wait()
-    except KeyboardInterrupt:
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # it has processes of its own
         server.wait()
 
 
