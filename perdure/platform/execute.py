@@ -227,7 +227,7 @@ def _judged(error: BaseException, folder: Path) -> tuple[str, str]:
         return "user", f"it needs more memory than there is ({words(error)}); take a smaller model or batch_size"
     if isinstance(error, ValueError) and ALONE in str(error):
         return "user", (
-            "a batch of one sample cannot be normalised by the batch; take a batch_size of 2 or more and experiences of "
+            "a batch of one sample cannot be normalised by the batch; take a batch_size of 2 or more, experiences of "
             "several samples, or a model without batch normalisation, as mlp or convnet"
         )
     if isinstance(error, ValueError | FileNotFoundError) and foreseen(error):
