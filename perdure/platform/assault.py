@@ -33,13 +33,13 @@ from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
-from .mlflow_tracker import client, experiment
 from .naming import file_name, metric_name
 from .report import digits, embedded, page
 from .run import Run, build
 from .site import Site
 from .store import write
 from .target import Target, refuse_own_loops, swift
+from .tracking.mlflow_client import client, experiment
 
 SHOWN = 8  # samples in a picture
 SHARD = 512  # samples attacked at once in this process: between them there is something to tell

@@ -220,7 +220,7 @@ def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: 
 
 
 def _track(made: Generated, uri: str) -> None:
-    from .mlflow_tracker import client, experiment
+    from .tracking.mlflow_client import client, experiment
 
     to, asked = client(uri), made.generation  # first, for it quiets what is imported next
     from mlflow.entities import Metric, Param

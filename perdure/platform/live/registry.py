@@ -20,10 +20,10 @@ import torch
 
 from ...strategies.metrics import forgetting
 from ..journal import Row, matrix
-from ..mlflow_tracker import client, exists, experiment, known_by
 from ..naming import metric_name
 from ..records import read_sealed, write_sealed
 from ..secrets import masked
+from ..tracking.mlflow_client import client, exists, experiment, known_by
 from . import figures
 from .following import Following
 from .kept import Kept

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from perdure.platform import mlflow_tracker
 from perdure.platform.command import Command
 from perdure.platform.conduct import conduct
 from perdure.platform.events import Finished
 from perdure.platform.executor import InProcess
 from perdure.platform.journal import Journal
-from perdure.platform.mlflow_tracker import MLflow
 from perdure.platform.site import Site
 from perdure.platform.tracker import Untracked
+from perdure.platform.tracking import mlflow_client
+from perdure.platform.tracking.mlflow_tracker import MLflow
 from perdure.strategies.base import Naive
 from perdure.strategies.loop import Plan
 from perdure.strategies.names import STRATEGIES
 
-from ..browser import look
-from ..servers import answers, cuttable, free_port
+from ...browser import look
+from ...servers import answers, cuttable, free_port
 
 OTHER = "rehearsal(20) + interference"
 COMMAND = replace(Command.grid(["naive", OTHER], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
@@ -43,7 +43,7 @@ def made(site, uri, command=COMMAND, executor=InProcess, **tracker):
 
 def told(uri: str):
     """Parent and children of the newest command in MLflow, children by strategy."""
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     experiment = client.get_experiment_by_name("perdure")
     every = client.search_runs([experiment.experiment_id])
     parents = [r for r in every if "perdure.command" in r.data.tags]
@@ -121,7 +121,7 @@ def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
     set_aside([command.runs[0]], site)
     time.sleep(0.002)
     made(site, uri, command)
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     experiment = client.get_experiment_by_name("perdure").experiment_id
     found = client.search_runs([experiment], filter_string=f"tags.`perdure.run` = '{command.runs[0].id}'")
     assert len(found) == 2
@@ -177,7 +177,7 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
     with server(tmp_path, port):
         other = Command.grid(["naive"], [7], plan=Plan(1, 64))
         assert made(site, uri, other, patience=60.0).undelivered == ""
-        client = mlflow_tracker.client(uri)
+        client = mlflow_client.client(uri)
         experiment = client.get_experiment_by_name("perdure").experiment_id
         parents = client.search_runs([experiment], filter_string="tags.`perdure.command` LIKE '%'")
         mine = next(p for p in parents if p.data.tags["perdure.command"] == COMMAND.id)
@@ -219,7 +219,7 @@ def test_an_outage_that_ends_in_time_is_made_up_for_by_the_command_itself(site, 
 
         uri = f"http://127.0.0.1:{line.port}"
         assert made(site, uri, command, Outage, patience=120.0).undelivered == ""
-        client = mlflow_tracker.client(uri)
+        client = mlflow_client.client(uri)
         every = client.search_runs([client.get_experiment_by_name("perdure").experiment_id])
         assert [r.info.status for r in every if "perdure.command" in r.data.tags] == ["FINISHED"]
         found = [r for r in every if "perdure.run" in r.data.tags]
@@ -239,7 +239,7 @@ from dataclasses import replace
 from perdure.platform.command import Command
 from perdure.platform.conduct import conduct
 from perdure.platform.executor import InProcess
-from perdure.platform.mlflow_tracker import MLflow
+from perdure.platform.tracking.mlflow_tracker import MLflow
 from perdure.platform.site import Site
 from perdure.strategies.base import Naive
 from perdure.strategies.loop import Plan

@@ -7,43 +7,34 @@ twice is the same to the last bit, timestamps too, and MLflow keeps it once.
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from math import isnan, nan
-from pathlib import Path
 from typing import Any
 
-from ..notation import NotationError, spell
-from ..streams.dataset import Source
-from ..streams.names import DATASETS
-from . import command as commands
-from .command import Busy, Command
-from .events import Event, Failed, Finished, Reached
-from .execute import begin, finished
-from .journal import Journal
-from .kinds import AnyRun, kind
-from .naming import file_name, metric_name
-from .profile import PROFILE
-from .records import read_sealed, write_sealed
-from .secrets import masked
-from .site import Site
-from .storage import STORAGE, tracking_in_job
-from .tracker import Told
+from ...notation import NotationError, spell
+from ...streams.dataset import Source
+from ...streams.names import DATASETS
+from .. import command as commands
+from ..command import Busy, Command
+from ..events import Event, Failed, Finished, Reached
+from ..execute import begin, finished
+from ..journal import Journal
+from ..kinds import AnyRun, kind
+from ..naming import file_name, metric_name
+from ..profile import PROFILE
+from ..records import read_sealed, write_sealed
+from ..secrets import masked
+from ..site import Site
+from ..tracker import Told
+from .mlflow_client import client, exists, experiment, known_by
 
 PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that is away
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 log = logging.getLogger(__name__)
-
-
-def default_uri() -> str:
-    """$MLFLOW_TRACKING_URI, or an SQLite file in the working folder; in a submitted job, in its storage."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    return given or tracking_in_job(f"sqlite:///{Path(os.environ.get(STORAGE) or Path.cwd()) / 'mlflow.db'}")
 
 
 @dataclass
@@ -293,47 +284,3 @@ def _input(source: Source, fingerprint: str) -> Any:
     digest, where = fingerprint[:16], json.dumps({"uri": f"perdure:{name}"})
     known = Dataset(name=name, digest=digest, source_type="perdure", source=where)
     return DatasetInput(known, [InputTag("mlflow.data.context", "stream")])
-
-
-def quiet() -> None:
-    """Settings of MLflow that must be there before it is imported."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the writer tries again itself
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-
-
-def client(uri: str) -> Any:
-    quiet()
-    from mlflow import MlflowClient
-
-    for name in ("alembic", "urllib3.connectionpool"):  # the writer itself tells of an outage, once
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def experiment(client: Any, name: str, uri: str) -> str:
-    known = client.get_experiment_by_name(name)
-    if known is not None:
-        return known.experiment_id
-    local = Path(uri.removeprefix("sqlite:///")).parent / "mlruns" if uri.startswith("sqlite:///") else None
-    return client.create_experiment(name, artifact_location=local.absolute().as_uri() if local else None)
-
-
-def exists(client: Any, run: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run).info.lifecycle_stage == "active"
-    except MlflowException as e:
-        if e.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
-
-
-def known_by(folder: Path, uri: str) -> Path:
-    """Where it is written down what an MLflow has of what is in a folder."""
-    return folder / f"mlflow-{sha256(uri.encode()).hexdigest()[:8]}.json"
