@@ -348,7 +348,7 @@ def _tracked(made: Damage, uri: str) -> str:
 
         tags = {"perdure.attacked": asked.run.id, "perdure.assault": asked.id, "mlflow.source.name": asked.line}
         title = f"{', '.join(b.title for b in made.blows)} on {asked.run.strategy} seed {asked.run.seed}"
-        into = to.create_run(experiment(to, "perdure", uri), run_name=title, tags=tags).info.run_id
+        into = to.create_run(experiment(to, uri), run_name=title, tags=tags).info.run_id
         now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
         params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
         told = [(metric_name(f"{b.attack}/{k}"), v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]

@@ -227,7 +227,7 @@ def _track(made: Generated, uri: str) -> None:
 
     tags = {"perdure.generated": asked.id, "mlflow.source.name": asked.line}
     name = f"{asked.generator} on {asked.on}"
-    run = to.create_run(experiment(to, "perdure", uri), run_name=name, tags=tags).info.run_id
+    run = to.create_run(experiment(to, uri), run_name=name, tags=tags).info.run_id
     now = int(time.time() * 1000)
     curves = [Metric(k, v, now, p.step) for p in made.told for k, v in p.values.items()]
     ends = [Metric(k, float(v), now, made.told[-1].step) for k, v in made.measures.items()]

@@ -8,6 +8,39 @@ from typing import Any
 
 from ..secrets import masked
 from .addresses import artifacts_beside, file_of
+from .refusals import ExperimentDeleted, login_wanted
+
+EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+
+
+class Server:
+    """One MLflow, and the experiment in it that everything goes to."""
+
+    def __init__(self, uri: str):
+        self.uri, self.into, self.store = uri, "", ""
+        self.client: Any = None
+        self.refused = 0  # artifacts in a row
+
+    def open(self) -> None:
+        """Raises what the client raises, and ExperimentDeleted."""
+        if not self.store:
+            self.client = self.client or client(self.uri)
+            self.into = experiment(self.client, self.uri)
+            made = self.client.get_experiment(self.into).creation_time
+            self.store = f"{self.into}/{made}"  # another one once somebody has emptied the database
+
+    def answers(self) -> bool:
+        """Whether it is there, so that what has failed has failed alone."""
+        try:
+            return self.client.get_experiment(self.into) is not None
+        except Exception:
+            return False
+
+    def check(self, error: Exception) -> None:
+        """Raises where what was refused would be refused to all: a login is wanted, or the experiment is deleted."""
+        if login_wanted(error):
+            raise error
+        experiment(self.client, self.uri)
 
 
 def quiet() -> None:
@@ -33,12 +66,29 @@ def client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def experiment(client: Any, name: str, uri: str) -> str:
+def experiment(client: Any, uri: str) -> str:
+    """The experiment that $MLFLOW_EXPERIMENT_NAME names, or perdure; made where there is none.
+
+    Raises ExperimentDeleted.
+    """
+    name = os.environ.get(EXPERIMENT) or "perdure"
     known = client.get_experiment_by_name(name)
-    if known is not None:
-        return known.experiment_id
-    file = file_of(uri)
-    return client.create_experiment(name, artifact_location=artifacts_beside(file) if file is not None else None)
+    if known is None:
+        return _made(client, name, file_of(uri))
+    if known.lifecycle_stage != "active":
+        raise ExperimentDeleted(f"the experiment {name!r} (id {known.experiment_id}) is deleted")
+    return known.experiment_id
+
+
+def _made(client: Any, name: str, file: Path | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.create_experiment(name, artifact_location=artifacts_beside(file) if file is not None else None)
+    except MlflowException as e:
+        if e.error_code == "RESOURCE_ALREADY_EXISTS":  # another command was as quick
+            return client.get_experiment_by_name(name).experiment_id
+        raise
 
 
 def exists(client: Any, run: str) -> bool:
