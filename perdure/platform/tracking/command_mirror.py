@@ -60,12 +60,12 @@ class CommandMirror:
 
     def deliver(self, to: Delivery, over: bool) -> bool:
         """Send what is lacking; whether all was taken, or refused for good. over: no run is made any more."""
-        if not self._opened:
-            self._open(to)
+        self.open(to)
         for id in list(self.runs if over else self.heard):
             self._run(to, id)
         if over:
             self._close(to)
+        self.refusals.taken("everything")
         self.refusals.keep()
         return not to.troubled
 
@@ -86,8 +86,10 @@ class CommandMirror:
         if not taken and what in to.troubled:
             self.heard[id] = None
 
-    def _open(self, to: Delivery) -> None:
+    def open(self, to: Delivery) -> None:
         """Find the parent, or make it."""
+        if self._opened:
+            return
         to.server.open()
         parent = self.known["parent"]
         if parent and self.known["store"] in ("", to.server.store) and exists(to.client, parent):
@@ -98,7 +100,6 @@ class CommandMirror:
             to.gone.update([parent] if parent else [])  # somebody has emptied the store, or deleted it there
             self._keep(parent=self._found_or_made(to), ended=False, whole=False)
         self._keep(store=to.server.store)
-        self.refusals.taken("everything")
         self._opened = True
 
     def _found_or_made(self, to: Delivery) -> str:

@@ -10,6 +10,8 @@ from .refusals import Refusals, away, words
 PAUSES = (0.5, 1.0, 2.0)  # seconds before an artifact is sent again that a server which is there has failed to take
 REFUSED = 2  # artifacts in a row, after which the folder of artifacts is not tried any more
 
+REMEDY = "let the folder of artifacts be written to, here or by the server"
+
 
 class Delivery:
     """What one command sends to one server.
@@ -69,7 +71,7 @@ class Delivery:
                     self.server.check(e)
                 if pause is None or not passing:
                     self.server.refused += 1
-                    self.refusals.note("artifacts", e)
+                    self.refusals.note("artifacts", e, REMEDY)
                     return False
                 time.sleep(pause)
                 continue

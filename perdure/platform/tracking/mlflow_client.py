@@ -2,12 +2,13 @@
 
 import logging
 import os
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..secrets import masked
-from .addresses import artifacts_beside, file_of
+from .addresses import artifacts_beside, database, file_of
 from .refusals import ExperimentDeleted, login_wanted
 
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
@@ -62,7 +63,7 @@ def client(uri: str) -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises
     file = file_of(uri)
     if file is not None and not file.exists():
-        _created(uri, file)
+        _created(file)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -107,12 +108,18 @@ def known_by(folder: Path, uri: str) -> Path:
     return folder / f"mlflow-{sha256(masked(uri).encode()).hexdigest()[:8]}.json"
 
 
-def _created(uri: str, file: Path) -> None:
-    """A database with artifacts beside it.
+def _created(file: Path) -> None:
+    """A database with artifacts beside it, there whole or not at all: MLflow makes nothing of half a one.
 
-    MLflow's own client puts the working folder's path into a statement as it is, which a colon or quotes in it break.
+    Its own client puts the working folder's path into a statement as it is, which a colon or quotes in it break.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    SqlAlchemyStore(uri, artifacts_beside(file))
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        SqlAlchemyStore(database(part), artifacts_beside(file)).engine.dispose()
+        with suppress(FileExistsError):  # another command was as quick
+            os.link(part, file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -102,7 +102,7 @@ class MLflow:
             self._wake.clear()
             over = self._ended.is_set()
             try:
-                server.open()
+                self._mirror.open(to)
                 self._met.set()
                 whole = self._mirror.deliver(to, over)
                 late = list(left_behind(self.site, self.uri, self._mirror.command.id)) if late is None else late

@@ -43,8 +43,9 @@ class Refusals:
         """Those that no earlier command has told of."""
         return [f"{what}: {why}" for what, why in self.known.items() if self._before.get(what) != why]
 
-    def note(self, what: str, error: Exception) -> None:
-        self.known[what] = told(error)
+    def note(self, what: str, error: Exception, remedy: str = "") -> None:
+        """remedy: for those that the error does not say."""
+        self.known[what] = told(error, remedy)
 
     def taken(self, what: str) -> None:
         self.known.pop(what, None)
@@ -82,9 +83,9 @@ def login_wanted(error: Exception) -> bool:
     return getattr(error, "error_code", None) in LOGIN or _status(error) in (401, 403)
 
 
-def told(error: Exception) -> str:
+def told(error: Exception, remedy: str = "") -> str:
     """What was said, in the server's own words, and what to do."""
-    remedy = _remedy(error)
+    remedy = _remedy(error) or remedy
     return words(error) + (f"; {remedy}" if remedy else "")
 
 
@@ -109,8 +110,6 @@ def _remedy(error: Exception) -> str:
         return "is this the address of an MLflow server?"
     if isinstance(error, ImportError):
         return "install that package, or name another address"
-    if isinstance(error, OSError):
-        return "let the folder of artifacts be written to, here or by the server"
     if "deleted" in str(error):  # the code alone, INVALID_PARAMETER_VALUE, is that of many others
         return "restore it there"
     return ""

@@ -1,14 +1,11 @@
 """What MLflow has is what the journals say: after one command, after two, after an outage, after a kill."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import isnan
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +24,7 @@ from perdure.strategies.loop import Plan
 from perdure.strategies.names import STRATEGIES
 
 from ...browser import look
-from ...servers import answers, cuttable, free_port
+from ...servers import cuttable, free_port, mlflow
 
 OTHER = "rehearsal(20) + interference"
 COMMAND = replace(Command.grid(["naive", OTHER], [0], plan=Plan(1, 64)), line="perdure compare naive ...")
@@ -140,28 +137,11 @@ def test_a_store_that_was_emptied_is_filled_again(site, tmp_path):
     assert_mirrors(client, children["naive"], Journal(site.folder(COMMAND.runs[0])))
 
 
-@contextmanager
-def server(folder: Path, port: int):
-    words = ["-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", str(folder / "artifacts")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    process = subprocess.Popen(
-        [sys.executable, *words, *stores], env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, **quiet
-    )
-    try:
-        answers(f"http://127.0.0.1:{port}/health")
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
     """The server dies while runs are made. They end, and the next command delivers what it missed."""
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    running = server(tmp_path, port)
+    running = mlflow(tmp_path, port)
     running.__enter__()
 
     class Dying(InProcess):
@@ -175,7 +155,7 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
     assert [o.status for o in first.outcomes] == ["finished", "finished"]
     assert "is away" in first.undelivered and "the next command delivers what it lacks" in first.undelivered
     assert capfd.readouterr().out == ""
-    with server(tmp_path, port):
+    with mlflow(tmp_path, port):
         other = Command.grid(["naive"], [7], plan=Plan(1, 64))
         assert made(site, uri, other, patience=60.0).undelivered == ""
         client = mlflow_client.client(uri)
@@ -204,7 +184,7 @@ def test_an_outage_that_ends_in_time_is_made_up_for_by_the_command_itself(site, 
     untracked = Site(str(tmp_path / "again"))
     conduct(command, untracked, lambda: InProcess(untracked), Untracked())
     alone = time.perf_counter() - start
-    with server(tmp_path, port), cuttable(port) as line:
+    with mlflow(tmp_path, port), cuttable(port) as line:
 
         class Outage(InProcess):
             def map(self, runs):
