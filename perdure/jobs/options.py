@@ -51,7 +51,7 @@ def _home(context: Context, value: str) -> str:
 
 def _tracked(value: str | None) -> str | None:
     """In a submitted job, no file outside of its storage."""
-    from ..platform.storage import tracking_in_job
+    from ..platform.tracking.addresses import tracking_in_job
 
     try:
         return value and tracking_in_job(value)

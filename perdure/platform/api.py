@@ -33,12 +33,13 @@ from .meta.results import MetaComparison
 from .meta.run import MetaRun
 from .results import Comparison, Outcome
 from .run import Run
-from .secrets import secret
+from .secrets import masked
 from .set_aside import set_aside, settled
 from .site import Site
 from .storage import absolute
 from .together import expect_together
 from .tracker import Tracker, Untracked
+from .tracking import addresses
 from .verification import FINISHED, sealed, unseal_damaged
 
 
@@ -70,12 +71,14 @@ class How:
     def settled(self) -> "How":
         """The same for whoever reads it in another folder: paths in full, and where tracking goes."""
         uri = self.tracking_uri
-        if self.tracking and uri is None:
-            from .mlflow_tracker import default_uri
-
-            uri = default_uri()
+        if self.tracking:
+            uri = addresses.default_uri() if uri is None else addresses.settled(uri)
         files, data = tuple(map(absolute, self.plugins)), self.data and absolute(self.data)
         return replace(self, home=absolute(self.home), data=data, plugins=files, tracking_uri=uri)
+
+    def kept(self) -> dict[str, Any]:
+        """As it is written down: without the password or key in an address, which whoever goes on says again."""
+        return asdict(self) | {"tracking_uri": self.tracking_uri and masked(self.tracking_uri)}
 
 
 def compare(
@@ -218,10 +221,7 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody,
     check(command, site, data, again)
     if how.together:
         expect_together(command.runs)
-    kept = asdict(how)
-    if how.tracking_uri and secret(how.tracking_uri):
-        kept["tracking_uri"] = None  # whoever resumes says it again
-    kept_command = replace(command, how=kept)
+    kept_command = replace(command, how=how.kept())
     if again:
         with command.held(site.home):
             set_aside(command.runs, site)
@@ -312,6 +312,6 @@ def _executor(command: Command, how: How, site: Site, data: Data) -> Executor:
 def tracker_of(how: How, site: Site) -> Tracker:
     if not how.tracking or how.tracking_uri is None:
         return Untracked()
-    from .mlflow_tracker import MLflow
+    from .tracking.mlflow_tracker import MLflow
 
     return MLflow(site, how.tracking_uri)

@@ -34,7 +34,6 @@ from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
-from .mlflow_tracker import client, experiment
 from .naming import file_name, metric_name
 from .report import digits, embedded, page
 from .room import room
@@ -42,6 +41,7 @@ from .run import Run, build
 from .site import Site
 from .store import write
 from .target import Target, refuse_own_loops, swift
+from .tracking.mlflow_client import client, experiment
 
 SHOWN = 8  # samples in a picture
 SHARD = 512  # samples attacked at once in this process: between them there is something to tell
@@ -354,7 +354,7 @@ def _tracked(made: Damage, uri: str) -> str:
 
         tags = {"perdure.attacked": asked.run.id, "perdure.assault": asked.id, "mlflow.source.name": asked.line}
         title = f"{', '.join(b.title for b in made.blows)} on {asked.run.strategy} seed {asked.run.seed}"
-        into = to.create_run(experiment(to, "perdure", uri), run_name=title, tags=tags).info.run_id
+        into = to.create_run(experiment(to, uri), run_name=title, tags=tags).info.run_id
         now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
         params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
         told = [(metric_name(f"{b.attack}/{k}"), v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]

@@ -150,8 +150,8 @@ def scatter(points: Mapping[str, Tensor], y: Tensor | None, title: str) -> Any:
 
 
 def wrapped(name: str) -> str:
-    """A strategy's text as a title: the layout gives way to one that is too wide, until nothing is left of the axes."""
-    return fill(name, 34)
+    """A strategy's text as a title: the layout gives way to a large one, until nothing is left of the axes."""
+    return fill(name, 34, max_lines=6, placeholder=" ...")
 
 
 def svg(figure: Any) -> str:

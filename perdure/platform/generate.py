@@ -228,14 +228,14 @@ def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: 
 
 
 def _track(made: Generated, uri: str) -> None:
-    from .mlflow_tracker import client, experiment
+    from .tracking.mlflow_client import client, experiment
 
     to, asked = client(uri), made.generation  # first, for it quiets what is imported next
     from mlflow.entities import Metric, Param
 
     tags = {"perdure.generated": asked.id, "mlflow.source.name": asked.line}
     name = f"{asked.generator} on {asked.on}"
-    run = to.create_run(experiment(to, "perdure", uri), run_name=name, tags=tags).info.run_id
+    run = to.create_run(experiment(to, uri), run_name=name, tags=tags).info.run_id
     now = int(time.time() * 1000)
     curves = [Metric(k, v, now, p.step) for p in made.told for k, v in p.values.items()]
     ends = [Metric(k, float(v), now, made.told[-1].step) for k, v in made.measures.items()]

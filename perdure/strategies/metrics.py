@@ -48,6 +48,36 @@ def summary(matrix: Matrix, baseline: Sequence[float]) -> dict[str, float]:
     }
 
 
+class Running:
+    """`summary` of a matrix that grows row by row, to the same bits, in time that grows with the row alone."""
+
+    def __init__(self, baseline: Sequence[float] = ()):
+        self._baseline, self._count, self._ahead = baseline, 0, True
+        self._best: list[float] = []  # of each experience, over the rows before
+        self._learned: list[float] = []  # right after each
+        self._gains: list[float] = []  # before each but the first, over the baseline
+
+    def add(self, row: Sequence[float]) -> dict[str, float]:
+        last = self._count
+        forgotten = [best - now for best, now in zip(self._best[:last], row, strict=False)]
+        moved = [now - learned for now, learned in zip(row, self._learned, strict=False)]
+        told = {
+            "accuracy": _mean(row[: last + 1]),
+            "forgetting": _mean(forgotten),
+            "backward_transfer": _mean(moved),
+            "forward_transfer": _mean(self._gains) if self._ahead else nan,
+        }
+        known = len(self._best)
+        self._best = [max(best, now) for best, now in zip(self._best, row, strict=False)] + list(row[known:])
+        self._learned.append(row[last])
+        self._count = last + 1
+        if last + 1 < len(row) and self._ahead and len(self._baseline) > last + 1:
+            self._gains.append(row[last + 1] - self._baseline[last + 1])
+        else:
+            self._ahead = False
+        return told
+
+
 def _mean(values) -> float:
     listed = list(values)
     return sum(listed) / len(listed) if listed else nan

@@ -20,10 +20,10 @@ import torch
 
 from ...strategies.metrics import forgetting
 from ..journal import Row, matrix
-from ..mlflow_tracker import client, exists, experiment, known_by
 from ..naming import metric_name
 from ..records import read_sealed, write_sealed
 from ..secrets import masked
+from ..tracking.mlflow_client import client, exists, experiment, known_by
 from . import figures
 from .following import Following
 from .kept import Kept
@@ -93,7 +93,7 @@ class Registry:
         if self.known["run"] and not exists(self._client, self.known["run"]):
             self.known = {"run": None, "rows": 0, "versions": {}}  # somebody has emptied the store
         if self.known["run"] is None:
-            into = experiment(self._client, "perdure", self.uri)
+            into = experiment(self._client, self.uri)
             tags = {FOLLOWED: str(self.created), "perdure.folder": str(self.kept.path)}
             asked = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
             found = self._client.search_runs([into], filter_string=asked, max_results=1)

@@ -125,8 +125,7 @@ def conduct_search(
     data = Data(site)
     length = search.refuse(site, data)
     search.points()  # a grid that is none is told before anything starts
-    kept = asdict(how) | ({"tracking_uri": None} if how.tracking_uri and "@" in how.tracking_uri else {})
-    command = Command((), line(search, how), kept, asdict(search))
+    command = Command((), line(search, how), how.kept(), asdict(search))
     folder = command.folder(how.home)
     with room(folder), held(folder):
         before = read(folder).runs if (folder / "command.json").exists() else ()
@@ -144,7 +143,7 @@ def conduct_search(
         except KeyboardInterrupt:
             stopped = True
         stopped = stopped or any(final.stopped for final in made.finals)
-        told = {"line": command.line, "report": str(folder / "report.html"), "stopped": stopped, "how": kept}
+        told = {"line": command.line, "report": str(folder / "report.html"), "stopped": stopped, "how": command.how}
         made = replace(made, trials=log.tried(), **told)
         unwritten = written(folder / "report.html", html(made).encode())
         return replace(made, undelivered=tracker.end(made), unwritten=unwritten)

@@ -114,7 +114,7 @@ class Searched:
         )
 
     def covers(self) -> dict[str, Any]:
-        """What a tracker shows first."""
+        """What a tracker shows of all trials."""
         return self.figures()
 
     def _ranks(self, trial: Tried) -> tuple[float, ...]:
