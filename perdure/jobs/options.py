@@ -85,6 +85,15 @@ Attacks = Annotated[
 Start = Annotated[
     str, Option(metavar="RUN", help="Id of a finished run whose weights to begin from.", rich_help_panel=WHAT)
 ]
+Evaluate = Annotated[
+    str,
+    Option(
+        metavar="WHICH",
+        help="Tests along the stream: 'every 10' experiences, on 20 'seen 20' or the 'last 5'.",
+        show_default="all, after each",
+        rich_help_panel=WHAT,
+    ),
+]
 AttackSamples = Annotated[int, Option(help="Test samples of each experience to attack.", min=1, rich_help_panel=WHAT)]
 
 Learners = Annotated[

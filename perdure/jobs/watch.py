@@ -46,8 +46,8 @@ class _Tally:
 def _come_to(row) -> tuple[str, float]:
     """Accuracy on all experiences so far; of a meta-learner, on validation tasks; or the loss there."""
     if "experience" in row:
-        seen = row["accuracy"][: row["experience"] + 1]
-        return "accuracy", sum(seen) / len(seen)
+        seen = [value for value in row["accuracy"][: row["experience"] + 1] if value is not None]
+        return "accuracy", sum(seen) / len(seen) if seen else float("nan")
     what = "accuracy" if "accuracy" in row["judged"] else "loss"
     value = row["judged"][what][-1]
     return what, float("nan") if value is None else value

@@ -100,6 +100,7 @@ def compare(
     attacks: Sequence[str | Attack] = (),
     attack_samples: int = 200,
     start: str = "",
+    evaluate: str = "",
     again: bool = False,
     watch: Watch = nobody,
     **how: Any,
@@ -110,8 +111,9 @@ def compare(
     steps: batches of each experience, instead of epochs. accumulate, precision, compiled: as in `Plan`. workers:
     processes that share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples`
     test samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
-    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: make
-    runs anew; those that were made before come back where that fails.
+    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. evaluate: which
+    experiences are tested on along the stream, as `Evaluation` has it: "every 10", "seen 20" or "last 5"; by default
+    all after each, which is T² tests. again: make runs anew; those that were made before come back where that fails.
     how: fields of `How`, where and by whom runs are made.
 
     Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
@@ -133,7 +135,7 @@ def compare(
     made = tuple(_texts(attacks, Attack, "attacks", lambda a: spell(a, ATTACKS), 0))
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"workers": workers, "device": device, "attacks": made, "attack_samples": attack_samples}
-    common["start"] = found(start, where.home).id if start else ""
+    common |= {"start": found(start, where.home).id if start else "", "evaluate": evaluate}
     asked = Command.grid(texts, chosen, **common)
     line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], chosen, asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch, typed=True)

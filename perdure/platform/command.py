@@ -153,6 +153,7 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping
     if run.attacks:
         parts += ["--attack-samples", str(run.attack_samples)]
     parts += ["--start", run.start] if run.start else []
+    parts += ["--evaluate", run.evaluate] if run.evaluate else []
     parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
     parts += ["--data", how["data"]] if how and how.get("data") else []
     if len(strategies) == len(seeds) == 1:
