@@ -20,7 +20,7 @@ class Server:
     def __init__(self, uri: str):
         self.uri, self.into, self.store = uri, "", ""
         self.client: Any = None
-        self.refused = 0  # artifacts in a row
+        self.refused, self.refusal = 0, ""  # artifacts in a row, and why the last of them was
 
     def open(self) -> None:
         """Raises what the client raises, and ExperimentDeleted."""
