@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test bench check clean
+.PHONY: help demo test fuzz bench check clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
@@ -11,6 +11,9 @@ demo: .venv/ready  ## A league table of continual-learning strategies, in a minu
 
 test: .venv/ready  ## The whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: .venv/ready  ## An hour of malformed texts, lines and files, and of runs that are killed
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 --dist loadfile tests/fuzz
 
 check: .venv/ready  ## Lint, format, types, layers
 	$(BIN)/ruff check .

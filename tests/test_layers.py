@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "perdure"
+GROUND = ["errors", "limits", "notation"]
 BELOW = {
-    "notation": [],
-    "streams": ["notation"],
-    "strategies": ["notation", "streams"],
-    "platform": ["notation", "streams", "strategies"],
-    "jobs": ["notation", "streams", "strategies", "platform"],
-    "testing": ["notation", "streams", "strategies", "platform"],
+    "errors": [],
+    "limits": [],
+    "notation": ["errors"],
+    "streams": [*GROUND],
+    "strategies": [*GROUND, "streams"],
+    "platform": [*GROUND, "streams", "strategies"],
+    "jobs": [*GROUND, "streams", "strategies", "platform"],
+    "testing": [*GROUND, "streams", "strategies", "platform"],
 }
 WITHIN = {  # folders inside strategies that know no strategy
-    "models": ["notation", "strategies.team"],
+    "models": ["errors", "limits", "notation", "strategies.team"],
     "generators": ["notation", "streams", "strategies.rng", "strategies.finite", "strategies.modes", "strategies.team"],
     "meta": [
         "notation",

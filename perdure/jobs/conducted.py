@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .terminal import cautioning, console, refusing
+from .terminal import cautioning, console
 
 
 def conducted(make: Callable[[Any], Any], json: bool) -> None:
@@ -13,6 +13,6 @@ def conducted(make: Callable[[Any], Any], json: bool) -> None:
     from .watch import watch
 
     cautioning()
-    comparison = refusing(lambda: make(lambda command: watch(command, console(stderr=True))))
+    comparison = make(lambda command: watch(command, console(stderr=True)))
     made(comparison, json, console())
     sys.exit(130 if comparison.stopped else 1 if comparison.failed else 0)

@@ -10,10 +10,10 @@ HOW = "How it is searched"
 SERVED = "What is served"
 
 
-def seeds(text: str) -> list[int]:
+def seeds(text: str) -> int | list[int]:
     """`5` is the seeds 0 to 4; `3,5,8` (or `7,`) are seeds by name."""
     try:
-        return [int(part) for part in text.split(",") if part.strip()] if "," in text else list(range(int(text)))
+        return [int(part) for part in text.split(",") if part.strip()] if "," in text else int(text)
     except ValueError:
         raise BadParameter(f"expected a number of seeds, as 5, or seeds, as 3,5,8, got {text!r}") from None
 
@@ -84,6 +84,15 @@ Attacks = Annotated[
 ]
 Start = Annotated[
     str, Option(metavar="RUN", help="Id of a finished run whose weights to begin from.", rich_help_panel=WHAT)
+]
+Evaluate = Annotated[
+    str,
+    Option(
+        metavar="WHICH",
+        help="Tests along the stream: 'every 10' experiences, on 20 'seen 20' or the 'last 5'.",
+        show_default="all, after each",
+        rich_help_panel=WHAT,
+    ),
 ]
 AttackSamples = Annotated[int, Option(help="Test samples of each experience to attack.", min=1, rich_help_panel=WHAT)]
 

@@ -41,14 +41,12 @@ class Command(TyperCommand):
 
 
 def _read(path: str) -> dict[str, Any]:
-    import yaml
+    from ..platform.yaml_file import read_yaml
 
     try:
-        held = yaml.safe_load(Path(path).read_text())
-    except OSError as e:
-        raise typer.BadParameter(f"the recipe {path} cannot be read: {e.strerror}") from None
-    except yaml.YAMLError as e:
-        raise typer.BadParameter(f"the recipe {path} is not YAML: {e}") from None
+        held = read_yaml(Path(path), f"the recipe {path}")
+    except (ValueError, FileNotFoundError) as e:
+        raise typer.BadParameter(str(e)) from None
     if not isinstance(held, dict):
         raise typer.BadParameter(f"expected the recipe {path} to hold lines as 'seeds: 5', got {type(held).__name__}")
     return {"on" if key is True else key: value for key, value in held.items()}  # to YAML 1.1 the key `on` is a yes

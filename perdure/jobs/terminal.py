@@ -1,14 +1,11 @@
-"""How a command speaks: on which console, of cautions and mistakes, and of results to programs."""
+"""How a command speaks: on which console, of cautions, and of results to programs."""
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
 from math import isnan
 from typing import Any
-
-from ..notation import UnknownName
 
 
 def console(stderr: bool = False):
@@ -37,26 +34,6 @@ def cautioning() -> None:
             plain(message, category, *where)
 
     warnings.showwarning = show
-
-
-def refusing(work: Callable[[], Any]) -> Any:
-    """A user's mistake ends in a message and code 2; numbers that stop being finite in a message and code 1;
-    an interrupt in a word and code 130."""
-    from ..strategies.finite import Diverged
-
-    try:
-        return work()
-    except Diverged as e:
-        saying(console(stderr=True))(f"failed: {e}")
-        sys.exit(1)
-    except (ValueError, FileNotFoundError) as e:
-        own = isinstance(e, UnknownName)
-        hint = "\na name of your own? its file goes with the line: --plugin FILE" if own else ""
-        saying(console(stderr=True))(f"error: {e}{hint}")
-        sys.exit(2)
-    except KeyboardInterrupt:  # before there were runs to stop, or while they were reported on
-        saying(console(stderr=True))("interrupted")
-        sys.exit(130)
 
 
 def as_json(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from os import fspath
 from typing import Any
 
-from ..notation import spell
+from ..notation import expect_types, spell
 from ..strategies import names
 from ..strategies.attacks.base import Attack
 from ..strategies.attacks.names import ATTACKS
@@ -20,7 +21,7 @@ from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
 from ..streams.recipe import Recipe
 from . import command as commands
 from . import mirror, plugins
-from .command import Command
+from .command import Command, seeds_of
 from .conduct import Watch, check, conduct, nobody
 from .execute import finished
 from .executor import Data, Executor, InProcess
@@ -61,6 +62,12 @@ class How:
     tracking: bool = True  # mirror everything in MLflow
     tracking_uri: str | None = None  # $MLFLOW_TRACKING_URI, or mlflow.db in the working folder, by default
 
+    def __post_init__(self):
+        object.__setattr__(self, "home", fspath(self.home))
+        object.__setattr__(self, "data", None if self.data is None else fspath(self.data))
+        object.__setattr__(self, "plugins", tuple(map(fspath, self.plugins)))
+        expect_types(self)
+
     def settled(self) -> "How":
         """The same for whoever reads it in another folder: paths in full, and where tracking goes."""
         uri = self.tracking_uri
@@ -93,6 +100,7 @@ def compare(
     attacks: Sequence[str | Attack] = (),
     attack_samples: int = 200,
     start: str = "",
+    evaluate: str = "",
     again: bool = False,
     watch: Watch = nobody,
     **how: Any,
@@ -103,8 +111,9 @@ def compare(
     steps: batches of each experience, instead of epochs. accumulate, precision, compiled: as in `Plan`. workers:
     processes that share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples`
     test samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
-    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: make
-    runs anew; those that were made before come back where that fails.
+    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. evaluate: which
+    experiences are tested on along the stream, as `Evaluation` has it: "every 10", "seen 20" or "last 5"; by default
+    all after each, which is T² tests. again: make runs anew; those that were made before come back where that fails.
     how: fields of `How`, where and by whom runs are made.
 
     Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
@@ -119,18 +128,16 @@ def compare(
     """
     where = How(**how)
     plugins.load(where.plugins)
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
     plan = Plan(epochs, batch_size, steps, accumulate, precision, compiled)
-    texts = [s if isinstance(s, str) else names.spelled(s) for s in strategies]
+    texts = _texts(strategies, Strategy, "strategies", names.spelled)
+    chosen = seeds_of(seeds, len(texts))
     stream = on if isinstance(on, str) else spell(on, STREAMS | DATASETS)
-    if not texts or not list(chosen):
-        raise ValueError("expected a strategy and a seed at least")
-    made = tuple(a if isinstance(a, str) else spell(a, ATTACKS) for a in attacks)
+    made = tuple(_texts(attacks, Attack, "attacks", lambda a: spell(a, ATTACKS), 0))
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"workers": workers, "device": device, "attacks": made, "attack_samples": attack_samples}
-    common["start"] = found(start, where.home).id if start else ""
+    common |= {"start": found(start, where.home).id if start else "", "evaluate": evaluate}
     asked = Command.grid(texts, chosen, **common)
-    line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], list(chosen), asdict(where.settled()))
+    line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], chosen, asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch, typed=True)
 
 
@@ -177,11 +184,11 @@ def meta(
     """
     where = How(**how)
     plugins.load(where.plugins)
-    chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
-    texts = [one if isinstance(one, str) else spell(one, META_LEARNERS) for one in learners]
+    texts = _texts(learners, MetaLearner, "meta-learners", lambda one: spell(one, META_LEARNERS))
+    chosen = seeds_of(seeds, len(texts))
     episodes = on if isinstance(on, str) else spell(on, EPISODES | DATASETS)
-    if not texts or not chosen or tested < 1:
-        raise ValueError("expected a meta-learner, a seed and a test task at least")
+    if tested < 1:
+        raise ValueError(f"expected a test task at least, got {tested}")
     if where.workers > 1 and not where.here:
         raise ValueError("workers share the meta-batches of a run in this process: ask for --here beside --workers")
     plan = MetaPlan(iterations, batch, every or max(1, iterations // 20), judged, parts or where.workers, compiled)
@@ -222,6 +229,16 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody,
             set_aside(command.runs, site)
     with settled(command.runs, site):
         return conduct(kept_command, site, lambda: _executor(command, how, site, data), tracker_of(how, site), watch)
+
+
+def _texts(given: Any, kind: type, what: str, spelled: Callable[[Any], str], least: int = 1) -> list[str]:
+    """Texts and objects, or one alone, as texts. Raises ValueError where they are something else, or too few."""
+    several = [given] if isinstance(given, str | kind) else given
+    if not isinstance(several, Sequence) or not all(isinstance(one, str | kind) for one in several):
+        raise ValueError(f"expected {what} as texts or as objects, got {given!r}")
+    if len(several) < least:
+        raise ValueError(f"expected {what}, one at least, got none")
+    return [one if isinstance(one, str) else spelled(one) for one in several]
 
 
 def unheard(trial: Any) -> None:

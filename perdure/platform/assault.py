@@ -27,6 +27,7 @@ from ..strategies.loop import restored
 from ..streams.dataset import Dataset
 from ..streams.places import Places
 from . import mirror, plugins
+from .claims import claimed
 from .events import Failed
 from .execute import ended, execute, expect_finished
 from .executor import Data
@@ -35,6 +36,7 @@ from .found import found
 from .identity import expect_same
 from .naming import file_name, metric_name
 from .report import digits, embedded, page
+from .room import room
 from .run import Run, build
 from .site import Site
 from .store import write
@@ -168,6 +170,8 @@ def assault(
     folder = site.folder(run) / "attacks" / asked.id
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, warnings.catch_warnings(record=True) as caught:
+        held.enter_context(claimed(site.home, asked.id))  # the same, asked for twice at once
+        held.enter_context(room(folder))
         warnings.simplefilter("always", MaskedGradients)
         dataset = sets.of(run)
         assert dataset is not None
@@ -187,7 +191,8 @@ def assault(
     for caution in cautions:
         warnings.warn(caution, MaskedGradients, stacklevel=2)
     made = Damage(asked, str(folder), blows, cautions)
-    _keep(made)
+    with room(folder):
+        _keep(made)
     mirror.carry(folder, site)
     return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri))
 
@@ -262,7 +267,7 @@ def _shard(asked: Assault, site: Site, arrays: Any, attack: Attack | None, rows:
     from .worker import unpacked
 
     plugins.load(site.plugins)
-    dataset = unpacked(arrays, lambda: asked.run.source().load(Places(site.data)))
+    dataset = unpacked(arrays, lambda: asked.run.source().loaded(Places(site.data)))
     with warnings.catch_warnings(record=True) as caught, _stand(asked, site, dataset) as stand:
         warnings.simplefilter("always", MaskedGradients)
         got = None if attack is None else stand.strike(attack, rows.to(asked.run.device))
@@ -307,9 +312,10 @@ def _surrogates(asked: Assault) -> list[Run]:
 
 def _make(run: Run, site: Site, data: Data) -> None:
     """Make a surrogate, unless it is made."""
-    for event in execute(run, site, data.of(run)):
-        if isinstance(event, Failed):
-            raise ValueError(f"the surrogate {run.model} seed {run.seed} failed: {event.message}")
+    with claimed(site.home, run.id):
+        for event in execute(run, site, data.of(run)):
+            if isinstance(event, Failed):
+                raise ValueError(f"the surrogate {run.model} seed {run.seed} failed: {event.message}")
 
 
 def _told(target: Target, attack: str, got: Attacked, folder: Path) -> Blow:

@@ -15,9 +15,29 @@ from .kinds import AnyRun, run_of
 from .records import Damaged, read_sealed, write_sealed
 from .run import PLAIN, Run
 
+MOST_RUNS = 100_000  # of a command
+
 
 class Busy(ValueError):
     """Another process has this command in hand."""
+
+
+def expect_runs(count: int) -> None:
+    """Raises ValueError for more runs than a command can hold."""
+    if count > MOST_RUNS:
+        raise ValueError(f"expected at most {MOST_RUNS} runs in a command, got {count}; ask for fewer seeds")
+
+
+def seeds_of(seeds: int | Sequence[int], count: int) -> list[int]:
+    """The seeds that so many, or these, are, where each is for `count` runs. Raises ValueError for more than a command
+    can hold, and for none."""
+    if isinstance(seeds, str) or not isinstance(seeds, int | Sequence):
+        raise ValueError(f"seeds must be a number of seeds, as 5, or whole numbers, as [3, 5, 8], got {seeds!r}")
+    expect_runs(count * (seeds if isinstance(seeds, int) else len(seeds)))
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not chosen:
+        raise ValueError(f"expected a seed at least, got {seeds!r}")
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,7 @@ class Command:
 
         Raises NotationError or ValueError for what cannot be read.
         """
+        expect_runs(len(strategies) * len(seeds))
         runs = [Run(strategy, seed=seed, **common).normal() for seed in seeds for strategy in strategies]
         once = {run.id: run for run in runs}
         return Command(tuple(once.values()))
@@ -132,6 +153,7 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping
     if run.attacks:
         parts += ["--attack-samples", str(run.attack_samples)]
     parts += ["--start", run.start] if run.start else []
+    parts += ["--evaluate", run.evaluate] if run.evaluate else []
     parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
     parts += ["--data", how["data"]] if how and how.get("data") else []
     if len(strategies) == len(seeds) == 1:

@@ -2,20 +2,22 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+from ..errors import asks_to_leave, place
 from ..strategies.fitness import Caution
 from . import mirror
 from .command import Command
 from .events import Event, Failed, Finished
-from .execute import finished, told
+from .execute import finished
 from .executor import Data, Executor
 from .identity import expect_same
 from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
+from .room import room, written
+from .shared import made
 from .site import Site
-from .store import write
 from .tracker import Tracker
 
 Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
@@ -30,6 +32,7 @@ def check(command: Command, site: Site, data: Data, again: bool = False) -> None
     """Refuse what cannot work, before anything is started: data, streams, models and strategies that do not fit.
 
     again: finished runs too, which are to be made anew.
+    What goes wrong in code of one's own is a failure of its run alone, which meets it again: the others are made.
     Warns (Caution) of strategies that cannot do what is asked. Raises ValueError or FileNotFoundError, for the
     first run at fault, and Changed for one that was made from other data or code.
     """
@@ -38,10 +41,22 @@ def check(command: Command, site: Site, data: Data, again: bool = False) -> None
         expect_same(run, site, data)
         same = replace(run, seed=0)
         if same not in seen:
-            doubt = kind(run).refuse(run, data.of(run), site)
+            doubt = _doubt(run, site, data)
             if doubt:
                 warnings.warn(f"{run.method} {doubt}", Caution, stacklevel=2)
             seen.add(same)
+
+
+def _doubt(run: AnyRun, site: Site, data: Data) -> str:
+    try:
+        return kind(run).refuse(run, data.of(run), site)
+    except SystemExit as e:
+        if not asks_to_leave(e):
+            raise
+    except Exception as e:
+        if not place(e):
+            raise
+    return ""
 
 
 def conduct(
@@ -58,7 +73,7 @@ def conduct(
     An interrupt (Ctrl-C) ends it early, with what has been reached so far. Raises Busy where another
     process has the same command in hand.
     """
-    with command.held(site.home):
+    with room(site.home), command.held(site.home):
         mirror.fetch_folder(command.folder(site.home), site)
         command.keep(site.home)
         tracker.begin(command)
@@ -66,7 +81,7 @@ def conduct(
         stopped = False
         try:
             with watch(command) as shown:
-                for event in _events(command, site, executor):
+                for event in made(command.runs, site, executor):
                     mirror.heard(event, site)
                     if isinstance(event, Finished | Failed):
                         ends[event.run] = event
@@ -78,22 +93,10 @@ def conduct(
         path = command.folder(site.home) / "report.html"
         ours = kind(command.runs[0])
         comparison = ours.compared(outcomes, command.line, str(path), stopped, how=command.how)
-        write(path, ours.report(comparison).encode())
+        unwritten = written(path, ours.report(comparison).encode())
         undelivered = tracker.end(comparison)
         mirror.carry(command.folder(site.home), site)
-        return replace(comparison, undelivered=undelivered)
-
-
-def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> Iterator[Event]:
-    todo = []
-    for run in command.runs:
-        if finished(run, site):
-            yield from told(run, site)
-        else:
-            todo.append(run)
-    if todo:
-        with closing(executor()) as makes:
-            yield from makes.map(todo)
+        return replace(comparison, undelivered=undelivered, unwritten=unwritten)
 
 
 def _outcome(run: AnyRun, site: Site, end: Event | None) -> Outcome:

@@ -2,11 +2,11 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isnan
 
 from ..strategies.metrics import Running
-from .journal import Row, matrix, under
+from .journal import Row, matrix, tested, under
 
 SINGLE = 10  # experiences, the first, that have a curve of their own; every one of them is in the matrix
 EXTRAS = 50  # numbers that the strategy tells of itself that have one; all are in the table
@@ -24,15 +24,15 @@ class Curves:
 
     def __call__(self, row: Row) -> dict[str, float]:
         self._clean = self._clean or Running(row["baseline"])
-        values = self._clean.add(row["accuracy"])
+        values = self._clean.add(tested(row["accuracy"]))
         values |= {"loss": row["loss"], "state_bytes": row["state_bytes"], **_curved(row["extras"])}
-        values |= _single("accuracy", row["accuracy"])
+        values |= _single("accuracy", tested(row["accuracy"]))
         for attack, made in row.get("attacked", {}).items():
-            left = self._under.setdefault(attack, Running()).add(made["robust"])
+            left = self._under.setdefault(attack, Running()).add(tested(made["robust"]))
             known = {"robust_accuracy": left["accuracy"], "robust_forgetting": left["forgetting"]}
             known |= {} if made["success"] is None else {"success": made["success"]}
             values |= {f"{attack}/{k}": v for k, v in known.items() if not isnan(v)}
-            values |= _single(attack, made["robust"])
+            values |= _single(attack, tested(made["robust"]))
         return values
 
 
@@ -41,7 +41,7 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
     that the strategy tells of itself."""
     robust = {f"robust_{attack}": m for attack, m in under(rows).items()}
     matrices = {"accuracy_matrix": matrix(rows)} | robust
-    told = {name: _csv(["after", *range(1, max(map(len, m)) + 1)], m) for name, m in matrices.items()}
+    told = {name: _csv(["after", *range(1, max(map(len, m)) + 1)], map(_cells, m)) for name, m in matrices.items()}
     keys = list(dict.fromkeys(key for row in rows for key in row["extras"]))
     if keys:
         told["extras"] = _csv(["after", *keys], [[row["extras"].get(key) for key in keys] for row in rows])
@@ -49,7 +49,7 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _single(name: str, accuracy: Sequence[float]) -> dict[str, float]:
-    return {f"{name}/experience_{j + 1:02d}": v for j, v in enumerate(accuracy[:SINGLE])}
+    return {f"{name}/experience_{j + 1:02d}": v for j, v in enumerate(accuracy[:SINGLE]) if not isnan(v)}
 
 
 def _curved(extras: Row) -> Row:
@@ -58,7 +58,11 @@ def _curved(extras: Row) -> Row:
     return {key: extras[key] for key in kept[:EXTRAS]}
 
 
-def _csv(head: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
+def _cells(row: Sequence[float]) -> list[object]:
+    return ["" if isnan(v) else v for v in row]
+
+
+def _csv(head: Sequence[object], lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

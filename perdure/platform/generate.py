@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from ..notation import NotationError, read, spell
+from ..limits import expect_machine
+from ..notation import expect_types, spell
 from ..strategies.fitness import Caution
 from ..strategies.generators import judge
 from ..strategies.generators.base import Data, Generator, Progress
@@ -25,14 +26,16 @@ from ..strategies.nested import state_bytes
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
-from ..streams.names import DATASETS
+from ..streams.names import DATASETS, data_set
 from . import executor, mirror
+from .claims import claimed
 from .figures import svg
 from .gallery import figures
 from .identity import identified
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed, sha256, write_sealed
 from .report import page
+from .room import room
 from .site import Site
 from .store import write
 
@@ -65,6 +68,10 @@ class Generation:
     code: str = ""  # digest of the source behind names of one's own
     numerics: int = NUMERICS
 
+    def __post_init__(self):
+        expect_types(self)
+        expect_machine(self.threads, self.device)
+
     def normal(self) -> "Generation":
         """With every text as it is spelled. Raises NotationError for what cannot be read."""
         on = spell(self.source(), DATASETS)
@@ -72,7 +79,7 @@ class Generation:
 
     def source(self) -> Source:
         """Where its data come from."""
-        return _source(self.on)
+        return data_set(self.on)
 
     def texts(self) -> tuple[str, ...]:
         """All that may name code of one's own."""
@@ -121,12 +128,13 @@ def generate(
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)
-    if again or not _whole(folder):
-        torch.set_num_threads(generation.threads)
-        dataset = sets.of(generation)
-        assert dataset is not None
-        _make_beside(generation, folder, dataset.to(generation.device), hear)
-        mirror.carry(folder, site)
+    with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
+        if again or not _whole(folder):
+            torch.set_num_threads(generation.threads)
+            dataset = sets.of(generation)
+            assert dataset is not None
+            _make_beside(generation, folder, dataset.to(generation.device), hear)
+            mirror.carry(folder, site)
     known = read_sealed(folder / MADE)
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)
@@ -244,13 +252,6 @@ def _track(made: Generated, uri: str) -> None:
 def _some(part: Part, chance: torch.Generator, n: int) -> Data:
     at = torch.randperm(len(part.x), generator=chance)[:n].to(part.x.device)
     return Data(pixels(part.x[at]), part.y[at])
-
-
-def _source(text: str) -> Source:
-    source = read(text, DATASETS)
-    if not isinstance(source, Source):
-        raise NotationError("expected a data set such as fashion_mnist", text.strip(), 0)
-    return source
 
 
 def _markup(text: str) -> Any:

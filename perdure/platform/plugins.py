@@ -8,24 +8,43 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
+from ..errors import reading, why
 from ..strategies.own_code import DIGEST, file_digest, files
+
+LARGEST = 16_000_000  # bytes of a plugin
+
+
+class PluginError(ValueError):
+    """A plugin that cannot be read or run. The message has its file, the line, and what is wrong there."""
 
 
 def load(paths: Sequence[str]) -> None:
     """Run each file in this process: once, and again where it, or a file beside it that it imports, has changed.
 
-    Raises FileNotFoundError.
+    Raises FileNotFoundError, and PluginError for what is no Python, or raises an error or leaves Python as it runs.
     """
     for path in map(Path, paths):
-        if not path.is_file():
-            raise FileNotFoundError(f"no plugin at {path}; expected a Python file that registers names")
-        name = "perdure_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-        digest, before = file_digest(path), sys.modules.get(name)
-        if before is not None and vars(before)[DIGEST] == digest:
-            continue
-        if before is not None:
-            _drop_neighbours(path)
-        _run(path, name, digest, before)
+        with reading(f"the plugin {path} cannot be read", "name a Python file that registers names", PluginError):
+            _load(path)
+
+
+def _load(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no plugin at {path}; expected a Python file that registers names")
+    if path.suffix != ".py":
+        raise PluginError(f"expected a plugin to be a Python file, as own.py, got {path}")
+    if path.stat().st_size > LARGEST:
+        raise PluginError(f"expected a plugin of at most {LARGEST} bytes, and {path} has {path.stat().st_size}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # the last: what it imports from beside it is found, and hides nothing
+    name = "perdure_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    digest, before = file_digest(path), sys.modules.get(name)
+    if before is not None and vars(before)[DIGEST] == digest:
+        return
+    if before is not None:
+        _drop_neighbours(path)
+    _run(path, name, digest, before)
 
 
 class _Source(SourceFileLoader):
@@ -44,12 +63,14 @@ def _run(path: Path, name: str, digest: str, before: ModuleType | None) -> None:
     sys.modules[name] = module
     try:
         loader.exec_module(module)
-    except BaseException:
+    except BaseException as e:
         if before is None:
             del sys.modules[name]
         else:
             sys.modules[name] = before
-        raise
+        if isinstance(e, KeyboardInterrupt):
+            raise
+        raise PluginError(f"the plugin {path} cannot be run: {why(e)}") from e
 
 
 def _drop_neighbours(path: Path) -> None:

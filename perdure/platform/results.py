@@ -125,6 +125,7 @@ class Outcomes:
     report: str = ""  # path of the HTML report
     stopped: bool = False  # whether it was interrupted
     undelivered: str = ""  # why the tracker has not got everything yet
+    unwritten: str = ""  # why there is no report
     how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
 
     def by_method(self) -> dict[str, list[Outcome]]:

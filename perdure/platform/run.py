@@ -8,22 +8,26 @@ from typing import Any, Protocol
 
 import torch
 
-from ..notation import spell
+from ..errors import reading
+from ..limits import expect_machine
+from ..notation import expect_types, spell
 from ..strategies import names
 from ..strategies.attacks.names import ATTACKS, attack
 from ..strategies.base import Strategy
 from ..strategies.learner import Learner
 from ..strategies.loop import Plan
+from ..strategies.models.built import built
 from ..strategies.models.placed import placed
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Source
+from ..streams.evaluation import Evaluation
 from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
 from .numerics import NUMERICS
 
 ATTACKED = ("attacks", "attack_samples")
 # what leaves a run what it was without them
-NEUTRAL = {"start": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
+NEUTRAL = {"start": "", "evaluate": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
 PLAIN = {"accumulate": 1, "precision": "float32", "compiled": False}  # the same of a plan
 
 
@@ -41,6 +45,7 @@ class Run:
     attacks: tuple[str, ...] = ()  # made on the model after every experience
     attack_samples: int = 200  # test samples of each experience that are attacked
     start: str = ""  # id of a run whose weights are begun from
+    evaluate: str = ""  # which experiences are tested on along the stream, as "last 10"; by default all after each
     after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
     data: str = ""  # fingerprint of what it learns from; see `identity`
     code: str = ""  # digest of the source behind names of one's own
@@ -48,6 +53,8 @@ class Run:
 
     def __post_init__(self):
         object.__setattr__(self, "attacks", tuple(self.attacks))
+        expect_types(self)
+        expect_machine(self.threads, self.device)
         for name in ("attack_samples", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -86,6 +93,7 @@ class Run:
             stream=spell(stream_recipe(self.stream), STREAMS | DATASETS),
             model=names.spelled(names.model(self.model)),
             optimizer=names.spelled(names.optimizer(self.optimizer)),
+            evaluate=str(Evaluation.of(self.evaluate)),
             attacks=tuple(dict.fromkeys(spell(attack(text), ATTACKS) for text in self.attacks)),
         )
 
@@ -120,7 +128,9 @@ def content(run: Any) -> dict[str, str | int]:
 
 def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:
     """Stream, learner and strategy as they are before the first step; the seed gives the first weights."""
-    stream = stream_recipe(run.stream).arrange(dataset).to(run.device)
+    with reading(f"{run.stream} cannot be made of these data", "take other numbers in it, or other data"):
+        stream = stream_recipe(run.stream).arrange(dataset).to(run.device)
+    stream = replace(stream, evaluation=Evaluation.of(run.evaluate))
     learner = fresh(run, stream.shape, stream.classes.shape[1])
     learner.precision, learner.parts, learner.workers = run.plan.precision, run.plan.accumulate, run.workers
     return stream, learner, names.strategy(run.strategy)
@@ -144,5 +154,5 @@ def fresh(by: Settings, shape: tuple[int, ...], classes: int) -> Learner:
     rng = Rng(by.seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.integer("model"))
-        model = names.model(by.model).build(shape, classes)
+        model = built(names.model(by.model), by.model, shape, classes)
     return Learner(placed(model, by.device), names.optimizer(by.optimizer), rng)

@@ -19,6 +19,7 @@ from typing import Any
 
 from .secrets import masked, secret
 from .storage import JOB, MACHINE, STORAGE, absolute, within
+from .yaml_file import read_yaml
 
 ADDRESS = "http://127.0.0.1:8265"
 INSTALLS = ("pip", "uv", "conda")  # of a runtime environment: what asks for a package index
@@ -374,14 +375,7 @@ def _job(details: Any) -> Job:
 
 def runtime_environment(path: str) -> dict[str, Any]:
     """A runtime environment of Ray's from a YAML file. Raises ValueError."""
-    import yaml
-
-    try:
-        held = yaml.safe_load(Path(path).read_text())
-    except OSError as e:
-        raise ValueError(f"the runtime environment {path} cannot be read: {e.strerror}") from None
-    except yaml.YAMLError as e:
-        raise ValueError(f"the runtime environment {path} is not YAML: {e}") from None
+    held = read_yaml(Path(path), f"the runtime environment {path}")
     if not isinstance(held, dict):
         raise ValueError(f"expected {path} to hold lines as 'env_vars: ...', got {type(held).__name__}")
     if "working_dir" in held:

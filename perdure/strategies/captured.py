@@ -60,6 +60,7 @@ class CudaGraphs:
 
 def steps_of(
     step: Step,
+    augment: Callable[[Learner, Batch, State], Batch],
     learner: Learner,
     strategy: Strategy,
     state: State,
@@ -74,7 +75,7 @@ def steps_of(
 
     def augmented(batch: Batch) -> Batch:
         learner.phase("augment")
-        return strategy.augment(learner, batch, state)
+        return augment(learner, batch, state)
 
     learner.uncaptured = why_not(learner, strategy, length)
     if learner.uncaptured:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, optim
 
+from ..notation import expect_types
 from ..streams.experience import Batch, Experience, Stream
 from . import team
 from .base import OwnLoop, State, Strategy
@@ -19,9 +20,11 @@ from .coupled import prepare
 from .finite import Diverged
 from .fitness import Caution, caution, expect_weights
 from .learner import Learner, Precision
+from .looked import at_first, looked
 from .nested import copied, state_bytes
 from .rng import Rng
 
+LOOKS = 2  # experiences, and milestones, in which hooks are looked at: without a past, and with one
 CHECK = 100  # steps between looks at the losses; where a look waits for the device, epochs are
 
 
@@ -41,6 +44,7 @@ class Plan:
     compiled: bool = False  # the model, by torch.compile: half a minute to begin with, and other roundings
 
     def __post_init__(self):
+        expect_types(self)
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}")
         for name in ("epochs", "batch_size", "steps", "accumulate"):
@@ -65,8 +69,8 @@ class Milestone:
 
     experience: int  # the how manieth mark, from 0
     loss: float  # mean over the last epoch of the last experience
-    accuracy: tuple[float, ...]  # on the test split of every experience in `Stream.tested`
-    baseline: tuple[float, ...]  # the same before anything was learned
+    accuracy: tuple[float, ...]  # on the test split of each experience; NaN of those not in `Stream.tested`
+    baseline: tuple[float, ...]  # the same before anything was learned; empty where not all are tested on each time
     state_bytes: int  # that the strategy carries on
     seconds: float  # spent by this attempt since the mark before
     checkpoint: dict[str, Any]
@@ -103,11 +107,12 @@ def learn(
 
 
 def _learn(strategy, stream, learner, plan, checkpoint, due):
-    root, stream = learner.rng, strategy.curriculum(stream)
+    seen, told = looked(strategy), 0
+    root, stream = learner.rng, seen.curriculum(stream)
     learner.precision, learner.parts = plan.precision, plan.accumulate
     if team.size() > 1:
         prepare(learner.model)
-    state, baseline, first = begun(strategy, stream, learner, plan, checkpoint)
+    state, baseline, first = begun(seen, stream, learner, plan, checkpoint)
     started, optimizer = time.perf_counter(), None
     for i in range(first, len(stream)):
         learner.phase("data")
@@ -116,20 +121,22 @@ def _learn(strategy, stream, learner, plan, checkpoint, due):
             optimizer = learner.optimizer(learner.params.values())
         if checkpoint is not None and "optimizer" in checkpoint:
             optimizer.load_state_dict(checkpoint["optimizer"])
+        hooks = seen if i - first < LOOKS else strategy
         losses, marked = yield from train(
-            experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due
+            experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due, hooks
         )
         checkpoint = None
         learner.phase("consolidate")
         learner.rng = root.fold(i, "consolidate")
-        state = strategy.consolidate(learner, experience, state)
+        state = hooks.consolidate(learner, experience, state)
         if i not in stream.marks:
             if marked:
                 at = after(learner, state, baseline, i)
                 yield Bookmark(i + 1, 0, at | {"optimizer": copied(optimizer.state_dict())})
             continue
         learner.phase("evaluate")
-        stone = reached(strategy, stream, learner, state, baseline, i, losses[-len(batches(experience, plan, root)) :])
+        last, told = losses[-len(batches(experience, plan, root)) :], told + 1
+        stone = reached(seen if told <= LOOKS else strategy, stream, learner, state, baseline, i, last)
         if learner.keeps_optimizer:
             stone.checkpoint["optimizer"] = copied(optimizer.state_dict())
         else:
@@ -148,10 +155,15 @@ def begun(
     learner.compiled = compiled(learner) if plan.compiled else None
     if checkpoint is None:
         learner.phase("evaluate")
-        before = [stream[j] for j in stream.tested(stream.marks[0])]
-        return state, evaluate(learner, before, strategy, state), 0
+        return state, evaluate(learner, before_learning(stream), strategy, state), 0
     learner.model.load_state_dict(checkpoint["model"])
     return checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
+
+
+def before_learning(stream: Stream) -> list[Experience]:
+    """What is tested on before anything is learned, to know what learning others did for an experience: none where not
+    all are tested on each time."""
+    return [stream[j] for j in stream.tested(stream.marks[0])] if stream.evaluation.kind == "all" else []
 
 
 def reached(
@@ -164,7 +176,7 @@ def reached(
     losses: Tensor,
 ) -> Milestone:
     """The milestone once experience i has been learned, with the losses of its last epoch; no time has been spent."""
-    accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
+    accuracy = stream.spread(i, evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state))
     extras, kept = strategy.describe(learner, state), after(learner, state, baseline, i)
     aims = [replace(stream[i], test=aim) for known in stream.aims[: i + 1] for aim in known]
     if aims:  # of a poisoner, who has been at work on the experiences so far
@@ -189,8 +201,10 @@ def after(learner: Learner, state: State, baseline: tuple[float, ...], i: int) -
     return {"model": learner.snapshot(), "strategy": state, "baseline": baseline, "experience": i + 1}
 
 
-def train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due):
+def train(experience, learner, optimizer, strategy, state, plan, root, checkpoint, baseline, due, hooks=None):
     """Learn one experience, from the bookmark `checkpoint` when it is one.
+
+    hooks: the strategy as it is for the first step, looked at.
 
     Returns the loss of every step (S,), and whether a checkpoint is asked for at its end.
     """
@@ -202,7 +216,10 @@ def train(experience, learner, optimizer, strategy, state, plan, root, checkpoin
         losses, first = checkpoint["losses"].to(learner.device, copy=True), checkpoint["step"]
     learner.train()
     met = experience.train.batches(_order(experience, plan, root, strategy.replays, per_epoch, first, last))
-    take = steps_of(partial(_step, learner, optimizer, strategy, state), learner, strategy, state, last - first)
+    hooks = hooks or strategy
+    step_of = at_first(*(partial(_step, learner, optimizer, each, state) for each in (hooks, strategy)))
+    augment = at_first(hooks.augment, strategy.augment)
+    take = steps_of(step_of, augment, learner, strategy, state, last - first)
     every = between_looks(learner, per_epoch * strategy.replays)
     asked = marked = False
     for step in range(first, last):
@@ -315,6 +332,8 @@ def judged(
     def right(b: Batch) -> Tensor:
         return learner.masked(answers(b), b.task).argmax(1) == b.y
 
+    if not experiences:
+        return ()
     with learner.resting():
         hits = [torch.cat([right(b) for b in e.test.chunks(chunk)]).double().mean() for e in experiences]
     return tuple(torch.stack(hits).tolist())

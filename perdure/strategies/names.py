@@ -88,17 +88,18 @@ class Model(Protocol):
 
 def strategy(text: str) -> Strategy:
     """The strategy that `text` spells, as `rehearsal(500) + ewc(100)`."""
-    return notation.read(text, STRATEGIES | GENERATORS | ATTACKS)
+    names = STRATEGIES | GENERATORS | ATTACKS
+    return notation.read_as(Strategy, "a strategy such as rehearsal(500)", text, names)
 
 
 def model(text: str) -> Model:
     """The model recipe that `text` spells, as `mlp(400, 400)`."""
-    return notation.read(text, MODELS)
+    return notation.read_as(Model, "a model such as mlp(400, 400)", text, MODELS)
 
 
 def optimizer(text: str) -> Any:
     """The optimizer that `text` spells, as `sgd(0.1, momentum=0.9)`; called on parameters it makes one."""
-    return notation.read(text, OPTIMIZERS)
+    return notation.read_as(tuple(OPTIMIZERS.values()), "an optimizer such as sgd(0.1)", text, OPTIMIZERS)
 
 
 def spelled(thing: Any) -> str:

@@ -17,12 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import asks_to_leave
 from ..streams.experience import Batch, Stream
 from .abreast import Abreast, aligned, watched
 from .base import State, Strategy, stages
 from .fitness import Caution, caution
 from .learner import Learner
+from .looked import looked
 from .loop import (
+    LOOKS,
     Bookmark,
     Milestone,
     Plan,
@@ -55,6 +58,8 @@ class _Replica:
     strategy: Strategy
     root: Rng
     stream: Stream
+    seen: Strategy  # its hooks looked at
+    hooks: Strategy  # as they are called now
     state: State = None
     baseline: tuple[float, ...] = ()
 
@@ -111,8 +116,8 @@ def learn_together(
 def _blamed(loop: "_Loop", given: Sequence[dict[str, Any] | None]):
     try:
         yield from loop.learned(given)
-    except Exception as e:
-        if loop.turn is None:
+    except (Exception, SystemExit) as e:
+        if loop.turn is None or (isinstance(e, SystemExit) and not asks_to_leave(e)):
             raise
         raise Alone(loop.turn) from e
 
@@ -136,8 +141,9 @@ def _replicas(stream, learners, strategies) -> list[_Replica]:
     made: list[_Replica] = []
     for learner, strategy in zip(learners, strategies, strict=True):
         known = next((r.stream for r in made if r.strategy == strategy), None)
-        own = strategy.curriculum(stream) if known is None else known
-        made.append(_Replica(learner, strategy, learner.rng, own))
+        seen = looked(strategy)
+        own = seen.curriculum(stream) if known is None else known
+        made.append(_Replica(learner, strategy, learner.rng, own, seen, strategy))
     return made
 
 
@@ -198,7 +204,7 @@ class _Loop:
     def learned(self, checkpoints: Sequence[Any]):
         first = self._begun(checkpoints)
         stream, keeps = self.replicas[0].stream, self.replicas[0].learner.keeps_optimizer
-        started, going = time.perf_counter(), False
+        started, going, told = time.perf_counter(), False, 0
         for i in range(first, len(stream)):
             for r in self.replicas:
                 r.learner.heads = r.stream.heads(i)
@@ -207,13 +213,16 @@ class _Loop:
             going = True
             if checkpoints[0] is not None and "optimizer" in checkpoints[0]:
                 self.stack.load_state_dicts([c["optimizer"] for c in checkpoints])
-            losses, marked = yield from self.trained(i, checkpoints)
+            losses, marked = yield from self.trained(i, checkpoints, i - first < LOOKS)
             checkpoints = cast(Sequence[Any], [None] * len(self.replicas))
+            self._look(i - first < LOOKS)
             self._consolidate(i)
             if i not in stream.marks:
                 if marked:
                     yield from self._bookmarks(i + 1, 0, lambda r, i=i: after(r.learner, r.state, r.baseline, i))
                 continue
+            told += 1
+            self._look(told <= LOOKS)
             shared = (time.perf_counter() - started) / len(self.replicas)
             for n in range(len(self.replicas)):
                 yield n, self._reached(n, i, losses[n], shared, keeps)
@@ -222,19 +231,19 @@ class _Loop:
     def _begun(self, checkpoints) -> int:
         first = 0
         for n, r in self._each():
-            r.state, r.baseline, first = begun(r.strategy, r.stream, r.learner, self.plan, checkpoints[n])
+            r.state, r.baseline, first = begun(r.seen, r.stream, r.learner, self.plan, checkpoints[n])
         return first
 
     def _consolidate(self, i: int) -> None:
         for _, r in self._each():
             r.learner.rng = r.root.fold(i, "consolidate")
-            r.state = r.strategy.consolidate(r.learner, r.stream[i], r.state)
+            r.state = r.hooks.consolidate(r.learner, r.stream[i], r.state)
 
     def _reached(self, n: int, i: int, losses: Tensor, shared: float, keeps: bool) -> Milestone:
         started = time.perf_counter()
         self.turn, r = n, self.replicas[n]
         last = losses[-len(batches(r.stream[i], self.plan, r.root)) :].clone()
-        stone = reached(r.strategy, r.stream, r.learner, r.state, r.baseline, i, last)
+        stone = reached(r.hooks, r.stream, r.learner, r.state, r.baseline, i, last)
         self.turn = None
         if keeps:
             stone.checkpoint["optimizer"] = self.stack.state_dict(n)
@@ -244,8 +253,14 @@ class _Loop:
         for n, r in enumerate(self.replicas):
             yield n, Bookmark(i, step, told(r) | {"optimizer": self.stack.state_dict(n)})
 
-    def trained(self, i: int, checkpoints: Sequence[Any]):
+    def _look(self, looks: bool) -> None:
+        for r in self.replicas:
+            r.hooks = r.seen if looks else r.strategy
+
+    def trained(self, i: int, checkpoints: Sequence[Any], looks: bool = False):
         """Learn experience i, from the bookmarks `checkpoints` when they are some.
+
+        looks: whether hooks are looked at in the first step.
 
         Returns the losses of every step (S, steps), and whether checkpoints are asked for at its end.
         """
@@ -266,6 +281,8 @@ class _Loop:
             epoch, k = divmod(step // self.replays, per_epoch)
             if not again and (k == 0 or not order):
                 order = self._order(i, epoch)
+            if step - first < 2:
+                self._look(looks and step == first)
             self._place(i, step, again, (step + 1) / last)
             losses[:, step] = self._step(self._met(i, order[k]))
             asked = self.due() or asked
@@ -312,7 +329,7 @@ class _Loop:
         if self.augments:
             for n, r in self._each():
                 with self.noise.of(n):
-                    apart[n] = r.strategy.augment(r.learner, apart[n], r.state)
+                    apart[n] = r.hooks.augment(r.learner, apart[n], r.state)
             batch = _joined(apart)
         if self.listens:
             for r, task in zip(self.replicas, batch.task, strict=True):
@@ -342,7 +359,7 @@ class _Loop:
         for n, r in self._each():
             mine, batch = outputs[n].clone().requires_grad_(), apart[n]
             with self.noise.of(n):
-                more = r.strategy.penalty(r.learner, batch, mine, r.state)
+                more = r.hooks.penalty(r.learner, batch, mine, r.state)
             if isinstance(more, Tensor) and more.requires_grad:
                 more.backward(retain_graph=batch.x.requires_grad)  # which the loss goes back through as well
             told[n] = more.detach() if isinstance(more, Tensor) else more
@@ -353,7 +370,7 @@ class _Loop:
         for n, r in self._each():
             with self.noise.of(n):
                 grads = self.stack.grads(n)
-                for name, g in r.strategy.steer(r.learner, grads, r.state).items():
+                for name, g in r.hooks.steer(r.learner, grads, r.state).items():
                     if g is not grads.get(name):
                         self.stack.weights[name].grads[n].copy_(g)
 

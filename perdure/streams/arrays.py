@@ -1,22 +1,26 @@
 """Data of one's own as arrays: in a NumPy archive, or in files of their own that can be mapped."""
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import reading
+from ..limits import expect_room, size
 from .dataset import CHUNK, DataError, Dataset, Part, Source
 from .held import Draft, Holder
 from .mapped import Filed, Mapped, gathered, stamp
 from .own import Labelled, classes_of, dealt, experiences_of, labels_among, picked, refuse_gaps
 
+SAVE = "save several by name with np.savez(FILE, x=x, y=y)"
+PACKED, SMALL = 1000, 100_000_000  # times that an archive of data may be packed, where it is of more bytes than these
 NAMES = [f"{name}{suffix}" for name in ("x", "y", "experience") for suffix in ("", "_test")]
 
 
@@ -36,7 +40,7 @@ class Arrays(Source):
 
     def load(self, places) -> Dataset:
         path = places.locate(self.file)
-        found = _folder(path, places.room) if path.is_dir() else _read(path)
+        found = _folder(path, places.room) if path.is_dir() else plain_arrays(path)
         for name in ("x", "y", *(("y_test",) if "x_test" in found else ())):
             if name not in found:
                 raise DataError(f"expected an array {name!r} in {path}, found {', '.join(sorted(found)) or 'none'}")
@@ -81,10 +85,11 @@ def _folder(path: Path, room: int) -> dict[str, np.ndarray]:
     found = {}
     for file in (path / f"{name}.npy" for name in NAMES):
         if file.exists():
-            try:
+            remedy = "save one array in each file with np.save"
+            with reading(f"{file} cannot be read as a .npy file of a plain array", remedy, DataError):
+                with file.open("rb") as opened:
+                    np.lib.format.read_magic(opened)  # or NumPy takes it for an archive, or for a pickle
                 found[file.stem] = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (ValueError, OSError, EOFError) as e:
-                raise DataError(f"{file} cannot be read as a .npy file of a plain array: {e}") from e
     large = sum(array.nbytes for name, array in found.items() if name[0] == "x") > room
     return {name: array if large and name[0] == "x" else np.array(array) for name, array in found.items()}
 
@@ -114,26 +119,50 @@ def checked(x: np.ndarray, labels: np.ndarray, suffix: str, where: object) -> np
 
 def samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The arrays x and y of a .npz file, as they are."""
-    found = _read(path)
+    found = plain_arrays(path)
     for name in ("x", "y"):
         if name not in found:
             raise DataError(f"expected an array {name!r} in {path}, found {', '.join(sorted(found)) or 'none'}")
     return found["x"], found["y"]
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is a single array; save several by name with np.savez(FILE, x=x, y=y)")
+def plain_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file, whose sizes are looked at before anything is read. Raises DataError."""
+    with reading(f"{path} cannot be read as a .npz file of plain arrays", SAVE, DataError), path.open("rb") as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+            raise DataError(f"{path} cannot be read as a .npz file: it is a single array; {SAVE}")
+        expect_room(str(path), 2 * _claimed(file, path))
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-        objects = (
-            "it holds Python objects, as arrays of samples of unequal shapes do; these could be code and are not read"
+
+
+def _claimed(file: IO[bytes], path: Path) -> int:
+    """Bytes of all arrays together, as their headers have it. Raises DataError where the archive holds less."""
+    total = 0
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as member:
+                npy = np.lib.format
+                first = npy.read_magic(member) == (1, 0)
+                shape, _, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(member)
+            if dtype.hasobject:
+                raise DataError(
+                    f"{path} cannot be read as a .npz file of plain arrays: {entry.filename} holds Python objects, as "
+                    "arrays of samples of unequal shapes do; these could be code and are not read"
+                )
+            claimed = prod(shape) * dtype.itemsize
+            if claimed > entry.file_size:
+                raise DataError(
+                    f"{path} is damaged: the head of {entry.filename} tells of {size(claimed)}, and it has "
+                    f"{size(entry.file_size)}"
+                )
+            total += claimed
+    if total > SMALL and total > PACKED * path.stat().st_size:
+        raise DataError(
+            f"{path} would be {size(total)}, more than {PACKED} times as much as the file: that is no data; {SAVE}"
         )
-        why = objects if "pickle" in str(e) else str(e)
-        raise DataError(f"{path} cannot be read as a .npz file of plain arrays: {why}") from e
+    return total
 
 
 def _samples(found: dict[str, np.ndarray], suffix: str, path: Path, classes: tuple[str, ...] | None = None) -> Labelled:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import reading
 from .mapped import Mapped
 from .places import Places
 
@@ -33,6 +34,11 @@ class Source(ABC):
     @abstractmethod
     def load(self, places: Places) -> "Dataset":
         """Read the data. Raises DataNotFound or DataError."""
+
+    def loaded(self, places: Places) -> "Dataset":
+        """The data as `load` reads them, and whatever is wrong with them as DataError or DataNotFound."""
+        with reading(f"the data of {self!r} cannot be read", "repair the files, or name others", DataError):
+            return self.load(places)
 
     def paths(self, places: Places) -> Sequence[Path]:
         """All files that the content depends on, the first of them as a user names it.

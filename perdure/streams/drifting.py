@@ -9,6 +9,7 @@ from torch import Tensor
 from .dataset import DataError
 from .experience import Experience, Lazy, Split, Stream
 from .rearranged import Rearranged, generator, present
+from .recipe import expect_experiences
 
 TRAIN, TEST = 0, 1
 
@@ -34,6 +35,7 @@ class Drifting(Rearranged):
 
     def rearranged(self, stream: Stream) -> Stream:
         count = len(stream) * self.parts
+        expect_experiences(count)
         parts = cache(lambda t: [self._parts(stream[t], kind, len(stream)) for kind in (TRAIN, TEST)])
         reach = range(-2, 3)
 

@@ -54,7 +54,7 @@ class EpisodeRecipe(ABC):
     def tasks(self, places: Places, device: torch.device | str = "cpu") -> Tasks:
         """The tasks, their data loaded. Raises DataNotFound too."""
         source = self.source()
-        return self.arranged(source and source.load(places), device)
+        return self.arranged(source and source.loaded(places), device)
 
 
 @dataclass(frozen=True)

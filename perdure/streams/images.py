@@ -2,11 +2,13 @@
 
 import csv
 import os
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import reading
+from ..limits import expect_room
 from .dataset import DataError, Dataset, Part, Source
 from .held import Draft, Holder
 from .mapped import stamp
@@ -21,6 +25,7 @@ from .own import dealt, experiences_of, picked
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"}
 GREY, DEEP = {"1", "L", "LA"}, {"I", "F", "I;16", "I;16B", "I;16L"}  # modes of Pillow
+PIXELS = 80_000_000  # of a picture
 CHUNK = 64  # pictures decoded together
 
 
@@ -83,7 +88,9 @@ def samples(root: Path, size: int | None) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"expected a folder per class in {root}, found none")
     found = _files(root, classes)
     paths = [path for path, _ in found]
-    pictures = np.concatenate(list(_pictures(paths, size, _form(paths, size))))
+    form = _form(paths, size)
+    expect_room(f"{len(paths)} pictures in {root}", 2 * len(paths) * prod(form))
+    pictures = np.concatenate(list(_pictures(paths, size, form)))
     return pictures, np.array([classes[label] for _, label in found])
 
 
@@ -136,7 +143,7 @@ def _form(paths: list[Path], size: int | None) -> tuple[int, int, int]:
 
 
 def _head(path: Path) -> tuple[int, int, int]:
-    with _opened(path) as image:
+    with opened(path) as image:
         return 1 if image.mode in GREY else 3, image.height, image.width
 
 
@@ -152,24 +159,28 @@ def _pictures(paths: list[Path], size: int | None, form: tuple[int, int, int]) -
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """A picture, of which only the head has been read."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            if image.mode in DEEP:
-                raise DataError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
-            yield image
-    except (OSError, SyntaxError, Image.DecompressionBombError) as e:  # SyntaxError: Pillow's word for a broken PNG
-        raise DataError(f"{path} is not a readable picture: {e}") from e
+    broken = f"{path} is not a readable picture"
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of what is refused below
+    with reading(broken, "repair it, or take it away", DataError), Image.open(path) as image:
+        if image.width * image.height > PIXELS:
+            raise DataError(
+                f"{path} has {image.width} x {image.height} pixels, and more than {PIXELS} are not read; "
+                "make a smaller copy of it"
+            )
+        if image.mode in DEEP:
+            raise DataError(f"{path} has more than 8 bits a channel; convert it to 8 bits")
+        yield image
 
 
 def _picture(path: Path, size: int | None) -> np.ndarray:
     """(C, H, W) uint8 with one channel or three."""
     from PIL import Image
 
-    with _opened(path) as image:
+    with opened(path) as image:
         picture = image.convert("L" if image.mode in GREY else "RGB")
     if size is not None:
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)

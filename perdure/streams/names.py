@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..notation import NotationError, read
+from ..notation import read_as
 from .arrays import Arrays
 from .assigned import Assigned
 from .avalanche import AvalancheData, AvalancheStream
@@ -11,6 +11,7 @@ from .blurry import Blurry
 from .cifar import CIFAR10, CIFAR100
 from .cleansed import Cleansed
 from .crafted import Collided, Matched
+from .dataset import Source
 from .digits import Digits
 from .drifting import Drifting
 from .episodes import CIFARFS, EpisodeRecipe, FewShot, Sinusoid
@@ -83,22 +84,21 @@ def stream_recipe(text: str) -> Recipe:
     >>> stream_recipe("split(digits, 2)")
     ClassSplit(dataset=Digits(), experiences=2, protocol='class', order=None, seed=None)
     """
-    recipe = read(text, STREAMS | DATASETS)
-    if not isinstance(recipe, Recipe):
-        raise NotationError(f"expected a stream such as split(digits); known: {', '.join(STREAMS)}", text.strip(), 0)
-    return recipe
+    return read_as(Recipe, "a stream such as split(digits)", text, STREAMS | DATASETS)
+
+
+def data_set(text: str) -> Source:
+    """The data set that `text` spells, as `images('photos')`. Raises NotationError."""
+    return read_as(Source, "a data set such as fashion_mnist", text, DATASETS)
 
 
 def episode_recipe(text: str) -> EpisodeRecipe:
     """The recipe that `text` spells, as `few_shot(strokes, ways=5, shots=1)`. Raises NotationError."""
-    recipe = read(text, EPISODES | DATASETS)
-    if not isinstance(recipe, EpisodeRecipe):
-        raise NotationError(f"expected episodes such as sinusoid; known: {', '.join(EPISODES)}", text.strip(), 0)
-    return recipe
+    return read_as(EpisodeRecipe, "episodes such as sinusoid", text, EPISODES | DATASETS)
 
 
 def live_source(text: str) -> LiveSource:
     """The source of a stream that goes on that `text` spells, as `folder('inbox')`. Raises NotationError."""
     if text in GENERATORS:
         return Generated(GENERATORS[text])
-    return read(text, SOURCES)
+    return read_as(LiveSource, "a source of arrivals such as folder('inbox')", text, SOURCES)

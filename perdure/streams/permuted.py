@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .dataset import Dataset
 from .experience import Protocol, Stream
+from .rearranged import generator
 from .recipe import OfData, revisited
 
 
@@ -44,5 +45,4 @@ class Shuffle:
 
 @lru_cache(maxsize=1024)
 def _order(seed: int, task: int, places: int, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + task)
-    return torch.randperm(places, generator=generator).to(device)
+    return torch.randperm(places, generator=generator(seed, task)).to(device)

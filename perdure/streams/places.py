@@ -2,16 +2,16 @@
 
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..limits import memory
+
 SHARE = 4  # of a machine's memory, a data set may take one part
 SYSTEM = ("/usr/share/datasets", "/usr/local/share/datasets")
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # of a container
 
 
 class DataNotFound(FileNotFoundError):
@@ -45,8 +45,7 @@ class Places:
         given = os.environ.get("PERDURE_ROOM")
         if given:
             return _bytes(given)
-        limits = [int(text) for path in LIMITS if path.is_file() and (text := path.read_text().strip()).isdecimal()]
-        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits, sys.maxsize) // SHARE
+        return memory() // SHARE
 
     def named(self) -> list[tuple[str, Path | None]]:
         """What each place is called, and its folder where there is one."""

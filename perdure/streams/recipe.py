@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..limits import expect_room
 from .dataset import Dataset, Part, Source
 from .experience import PROTOCOLS, Experience, Lazy, Protocol, Split, Stream
 
@@ -49,6 +50,12 @@ class OfData(Recipe):
         for name, count in counts.items():
             if type(count) is not int or count < 1:
                 raise ValueError(f"{name} must be a whole number, at least 1, got {count!r}")
+            expect_experiences(count)
+
+
+def expect_experiences(count: int) -> None:
+    """Raises TooLarge for a stream that no memory holds what a run of it comes to: each is tested on all the others."""
+    expect_room(f"a stream of {count} experiences, each tested on all others", 8 * count**2)
 
 
 def revisited(dataset: Dataset, tasks: int, protocol: Protocol, look: Look) -> Stream:

@@ -6,6 +6,7 @@ import torch
 
 from .experience import Lazy, Stream
 from .rearranged import Rearranged, generator
+from .recipe import expect_experiences
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Repeated(Rearranged):
             raise ValueError(f"times must be at least 1, got {self.times}")
 
     def rearranged(self, stream: Stream) -> Stream:
+        expect_experiences(len(stream) * self.times)
         count, places = len(stream), list(range(len(stream)))
         for n in range(1, self.times):
             places += list(range(count)) if self.seed is None else _shuffled(count, generator(self.seed, n))

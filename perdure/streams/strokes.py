@@ -6,6 +6,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from ..limits import expect_room
 from .dataset import Dataset, Part, Source
 from .places import Places
 from .rearranged import generator
@@ -35,6 +36,9 @@ class Strokes(Source):
                 f"expected a character, two drawers and 8 pixels at least, got {self.characters}, {self.drawers} and "
                 f"{self.size}"
             )
+        drawn = self.drawers * self.size**2  # pixels of a character, each held against every piece of its strokes
+        needs = max(2 * self.characters * drawn, 8 * 4 * 4 * LINES * drawn)
+        expect_room(f"{self.characters} characters by {self.drawers} drawers, {self.size} pixels wide", needs)
 
     def load(self, places: Places) -> Dataset:
         tested = max(1, self.drawers // 4)

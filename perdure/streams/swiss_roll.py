@@ -6,6 +6,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from ..limits import expect_room
 from .assigned import Assigned
 from .dataset import Dataset, Part, Source
 from .experience import Protocol, Stream
@@ -26,6 +27,7 @@ class Rolls(Source):
     def __post_init__(self):
         if self.sections < 1 or self.samples < 5 or self.turns <= 0 or self.noise < 0:
             raise ValueError(f"expected sections >= 1, samples >= 5, turns > 0 and noise >= 0, got {self}")
+        expect_room(f"{self.sections} sections of {self.samples} samples", 200 * self.sections * self.samples)
 
     def load(self, places: Places) -> Dataset:
         rng = torch.Generator().manual_seed(self.seed)

@@ -3,12 +3,17 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..errors import reading
+from ..limits import expect_room
 from .dataset import DataError, Dataset, Source
 from .own import Labelled, classes_of, experiences_of
+
+PER_BYTE = 10  # bytes in memory for each byte of a CSV file, while it is read
 
 
 @dataclass(frozen=True)
@@ -48,17 +53,21 @@ class Table(Source):
         return Labelled(torch.from_numpy(x), y, classes, experience, naming).divided(self.test_share, self.seed)
 
 
-def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (N, D) float32 and labels (N,) of a table."""
+def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Numbers (N, D) float32 and labels (N,) of a table, and the names of its columns of numbers. Raises DataError."""
+    with reading(f"{path} cannot be read as a table", "repair it", DataError):
+        return _samples(path, label)
+
+
+def _samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     frame = _read(path)
     _expect(label, frame, path)
-    if not len(frame):
-        raise DataError(f"{path} is empty: it has a header and no row")
     lacking = frame[label].isna().to_numpy()
     if lacking.any():
         raise DataError(f"row {int(lacking.argmax())} of {path} (counted from 0, below the header) has no {label}")
-    x = _numbers(frame.drop(columns=[label]), lambda at: f"row {at} of {path} (counted from 0, below the header)")
-    return x, _plain(frame[label])
+    features = frame.drop(columns=[label])
+    x = _numbers(features, lambda at: f"row {at} of {path} (counted from 0, below the header)")
+    return x, _plain(frame[label]), tuple(map(str, features.columns))
 
 
 def _read(path: Path):
@@ -67,10 +76,25 @@ def _read(path: Path):
     readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
     if path.suffix not in readers:
         raise DataError(f"expected a .csv or a .parquet file, got {path}")
-    try:
-        return readers[path.suffix](path)
-    except (ValueError, OSError) as e:  # what pandas and pyarrow raise for a damaged file derives from these
-        raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {e}") from e
+    kind = path.suffix[1:]
+    with reading(f"{path} cannot be read as {kind}", f"expected columns with names, as {kind}", DataError):
+        expect_room(str(path), _large(path))
+        frame = readers[path.suffix](path)
+    if not len(frame):
+        raise DataError(f"{path} is empty: it has a header and no row")
+    return frame
+
+
+def _large(path: Path) -> int:
+    """Bytes that a table takes in memory while it is read, at most."""
+    if path.suffix == ".csv":
+        return PER_BYTE * path.stat().st_size
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        about = file.metadata
+        groups = [about.row_group(n).total_byte_size for n in range(about.num_row_groups)]
+        return max(2 * sum(groups), 16 * about.num_rows * about.num_columns)
 
 
 def _expect(column: str, frame, path: Path) -> None:
@@ -89,16 +113,24 @@ def _plain(column) -> np.ndarray:
     return column.to_numpy(np.int64) if whole else column.to_numpy()
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a cell can be a number, or is empty."""
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return value is None
+    return True
+
+
 def _numbers(frame, naming) -> np.ndarray:
     """All columns as (N, D) float32."""
     import pandas as pd
 
     for column in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[column]):
-            numbers = pd.Series(pd.to_numeric(frame[column], errors="coerce"))
-            at = int((numbers.isna() & frame[column].notna()).to_numpy().argmax())
+            at = next((at for at, value in enumerate(frame[column]) if not _is_number(value)), 0)
             raise DataError(
-                f"column {column!r} is not numeric: {naming(at)} has {frame[column].iloc[at]!r}; "
+                f"column {column!r} is not numeric: {naming(at)} has {repr(frame[column].iloc[at])[:100]}; "
                 f"turn it into numbers, or leave it out with ignore=({column!r},)"
             )
     if not len(frame.columns):

@@ -16,7 +16,7 @@ import torch
 
 import perdure
 from perdure.platform.command import Busy, held
-from perdure.platform.live import feed, kept
+from perdure.platform.live import asking, kept
 from perdure.platform.live.feed import Apart
 from perdure.platform.live.following import Following
 from perdure.platform.run import fresh
@@ -38,7 +38,7 @@ X, Y = RNG.random((40, 5), dtype=np.float32), np.arange(40) % 2
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(feed, "LOOKS", 0.01)
+    monkeypatch.setattr(asking, "LOOKS", 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from .. import options as o
-from ..terminal import as_json, console, refusing, saying
+from ..terminal import as_json, console, saying
 
 if TYPE_CHECKING:
     from ...platform.meta.adapt import Answers
@@ -34,12 +34,9 @@ def adapt(
     from ...platform import plugins
     from ...platform.meta import adapt as adapting
 
-    def told() -> None:
-        plugins.load(plugin or [])
-        made = adapting.adapt(run, data, steps, home)
-        print(_json(made)) if json else _shown(made)
-
-    refusing(told)
+    plugins.load(plugin or [])
+    made = adapting.adapt(run, data, steps, home)
+    print(_json(made)) if json else _shown(made)
 
 
 def _shown(made: "Answers") -> None:

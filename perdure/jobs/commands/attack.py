@@ -6,7 +6,7 @@ from typer import Argument, Option
 
 from .. import options as o
 from ..shown.outcome import percents
-from ..terminal import as_json, cautioning, console, refusing, saying
+from ..terminal import as_json, cautioning, console, saying
 
 if TYPE_CHECKING:
     from ...platform.assault import Damage
@@ -47,7 +47,7 @@ def attack(
     arguments |= {"here": here and not address and slots is None, "slots": slots, "address": address}
     arguments["tracking_uri"] = (tracking_uri or default_uri()) if tracking else None
     cautioning()
-    made = refusing(lambda: _watched(console(stderr=True), run, attacks, threat, **arguments))
+    made = _watched(console(stderr=True), run, attacks, threat, **arguments)
     print(_json(made)) if json else _shown(made)
 
 

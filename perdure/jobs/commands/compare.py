@@ -24,6 +24,7 @@ def compare(
     attack: o.Attacks = None,
     attack_samples: o.AttackSamples = 200,
     start: o.Start = "",
+    evaluate: o.Evaluate = "",
     home: o.Home = "perdure-runs",
     data: o.Data = None,
     plugin: o.Plugins = None,
@@ -77,6 +78,7 @@ def run(
     attack: o.Attacks = None,
     attack_samples: o.AttackSamples = 200,
     start: o.Start = "",
+    evaluate: o.Evaluate = "",
     home: o.Home = "perdure-runs",
     data: o.Data = None,
     plugin: o.Plugins = None,
@@ -113,7 +115,7 @@ def run(
     _made([arguments.pop("strategy")], [arguments.pop("seed")], **arguments)
 
 
-def _made(strategies: list[str], seeds: list[int], **arguments: Any) -> None:
+def _made(strategies: list[str], seeds: int | list[int], **arguments: Any) -> None:
     from ...platform import api
 
     del arguments["recipe"]

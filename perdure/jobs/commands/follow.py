@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from .. import options as o
-from ..terminal import as_json, cautioning, console, refusing, saying
+from ..terminal import as_json, cautioning, console, saying
 
 if TYPE_CHECKING:
     from ...platform.live.follow import Followed
@@ -62,9 +62,7 @@ def follow(
 
     cautioning()
     say = saying(console(stderr=True))
-    made = refusing(
-        lambda: followed(**arguments, plugins=tuple(plugin or ()), hear=lambda what, of: say(_told_of(what, of)))
-    )
+    made = followed(**arguments, plugins=tuple(plugin or ()), hear=lambda what, of: say(_told_of(what, of)))
     print(_json(made)) if json else _shown(made, shlex.join(["perdure", *sys.argv[1:]]))
     sys.exit(130 if made.stopped else 0)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from .. import options as o
-from ..terminal import as_json, console, refusing, saying
+from ..terminal import as_json, console, saying
 
 if TYPE_CHECKING:
     from ...platform.generate import Generated
@@ -42,7 +42,7 @@ def generate(
     from ...platform.tracking.addresses import default_uri
 
     asked, uri = Generation(generator, on, seed, threads, device), (tracking_uri or default_uri()) if tracking else None
-    made = refusing(lambda: _watched(console(stderr=True), asked, home, data, uri, again))
+    made = _watched(console(stderr=True), asked, home, data, uri, again)
     print(_json(made)) if json else _shown(made)
 
 

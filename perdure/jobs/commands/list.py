@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Argument
 
 from .. import options as o
-from ..terminal import console, refusing
+from ..terminal import console
 
 
 def list_(
@@ -18,8 +18,5 @@ def list_(
     from ...platform import plugins
     from .. import listing
 
-    def told() -> None:
-        plugins.load(plugin or [])
-        print(listing.as_json(names)) if json else listing.show(names, console())
-
-    refusing(told)
+    plugins.load(plugin or [])
+    print(listing.as_json(names)) if json else listing.show(names, console())

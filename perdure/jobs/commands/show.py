@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Argument
 
 from .. import options as o
-from ..terminal import console, refusing
+from ..terminal import console
 
 
 def show(
@@ -19,9 +19,6 @@ def show(
     from ...platform import api, plugins
     from ..shown.outcome import outcome, outcome_json
 
-    def told() -> None:
-        plugins.load(plugin or [])
-        known = api.outcome(run, home)
-        print(outcome_json(known)) if json else outcome(known, console(), tuple(plugin or ()))
-
-    refusing(told)
+    plugins.load(plugin or [])
+    known = api.outcome(run, home)
+    print(outcome_json(known)) if json else outcome(known, console(), tuple(plugin or ()))

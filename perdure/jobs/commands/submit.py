@@ -136,14 +136,11 @@ def _cluster(address: str) -> Any:
 
 
 def _plainly(work: Callable[[], Any]) -> Any:
-    """A user's mistake ends in a message and code 2."""
+    """What Ray says of a cluster, it says as RuntimeError."""
     try:
         return work()
-    except (ValueError, FileNotFoundError, RuntimeError) as e:
-        _say(f"error: {e}")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except RuntimeError as e:
+        raise ValueError(str(e)) from e
 
 
 def _print(text: str) -> None:

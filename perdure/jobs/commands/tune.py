@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from .. import options as o
-from ..terminal import cautioning, console, refusing
+from ..terminal import cautioning, console
 
 
 def tune(
@@ -81,6 +81,6 @@ def _searched(arguments: dict[str, Any], json: bool) -> None:
     cautioning()
     screen = console(stderr=True)
     arguments |= {"watch": lambda command: watch(command, screen), "hear": lambda tried: trial(tried, screen)}
-    found = refusing(lambda: api.tune(**arguments))
+    found = api.tune(**arguments)
     made(found, json, console())
     sys.exit(130 if found.stopped else 1 if found.failed or not found.ended else 0)

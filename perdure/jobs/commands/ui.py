@@ -1,6 +1,7 @@
 """MLflow's own pages over everything tracked, on loopback."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from typing import Annotated
 from typer import Option
 
 from .. import options as o
-from ..terminal import refusing
 
 
 def ui(
@@ -18,7 +18,7 @@ def ui(
     recipe: o.RecipeFile = None,
 ) -> None:
     """Show all runs in MLflow's own pages, served to this machine alone. Ctrl-C ends it."""
-    refusing(lambda: _serve(port, tracking_uri))
+    _serve(port, tracking_uri)
 
 
 def _serve(port: int, uri: str | None) -> None:
@@ -37,10 +37,11 @@ def _serve(port: int, uri: str | None) -> None:
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_BACKEND_STORE_URI": uri}  # all may read a command line
     quiet |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts_beside(file)} if file is not None else {}
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet})
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet}, process_group=0)
     try:
         server.wait()
-    except KeyboardInterrupt:
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # it has processes of its own
         server.wait()
 
 

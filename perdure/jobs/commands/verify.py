@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument
 
 from .. import options as o
-from ..terminal import as_json, console, refusing, saying
+from ..terminal import as_json, console, saying
 
 
 def verify(
@@ -26,7 +26,7 @@ def verify(
     """
     from ...platform.verify import verified
 
-    known = refusing(lambda: verified(run, home))
+    known = verified(run, home)
     damaged = {id: problems for id, problems in known.items() if problems}
     if json:
         print(as_json({"checked": len(known), "damaged": damaged}))

@@ -1,36 +1,17 @@
 """A source and what learns from it: both in this process, or two Ray actors with so many arrivals between them."""
 
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ...streams.live import Arrival, LiveSource, SetAside
-from .. import cluster, plugins
+from .. import cluster, ends, plugins
 from ..site import Site
+from .asking import feed
 from .following import Following
 from .keeper import Keeper
 
-LOOKS = 0.2  # seconds between two looks at a source where nothing had come
 LOSSES = 3  # deaths of one actor in a row, without an arrival learned or read between them
-
-
-def feed(source: LiveSource, seen: set[str], idle: float | None) -> Iterator[Arrival | SetAside]:
-    """What comes and is not in `seen`, which grows by it; ends where nothing has come for `idle` seconds."""
-    last = time.monotonic()
-    for item in source.arrivals(seen):
-        if item is None:
-            if idle is not None and time.monotonic() - last >= idle:
-                return
-            time.sleep(LOOKS)
-            continue
-        if item.id not in seen:
-            seen.add(item.id)
-            yield item
-        last = time.monotonic()  # waiting to be asked for the next one is no idleness of the source
 
 
 class Pair(Protocol):
@@ -61,35 +42,15 @@ class Here:
         return feed(self._source, self._keeper.seen(), self._idle)
 
     def take(self, item):
-        with self._interruptible():
+        with ends.patiently():
             self._keeper.take(item)
 
     def go_on(self):
-        with self._interruptible():
+        with ends.patiently():
             self._keeper.go_on()
 
     def close(self):
         pass
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C asks for a bookmark, the second does not wait for it."""
-
-        def asked(*of_signal: object) -> None:
-            if self._keeper.pausing:
-                raise KeyboardInterrupt
-            self._keeper.pause()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, asked)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if self._keeper.pausing:
-            raise KeyboardInterrupt
 
 
 class Reader:
@@ -124,7 +85,7 @@ class Learning:
         return not self._keeper.pausing
 
     def pause(self) -> None:
-        self._keeper.pause()
+        ends.ask()
 
 
 class Apart:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ...limits import expect_machine
+from ...notation import expect_types
 from ...strategies import names
 from ...strategies.base import OwnLoop, Strategy, stages
 from ...strategies.loop import Plan
@@ -32,6 +34,8 @@ class Following:
 
     def __post_init__(self):
         object.__setattr__(self, "named", tuple(self.named))
+        expect_types(self)
+        expect_machine(self.threads, self.device)
         if self.named and (len(self.named) != self.classes or len(set(self.named)) != self.classes):
             raise ValueError(f"expected {self.classes} classes, each once, got {', '.join(self.named)}")
         if self.classes < 2:

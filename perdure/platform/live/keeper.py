@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import place, why
 from ...strategies import names
 from ...strategies.finite import Diverged
 from ...strategies.fitness import Caution
@@ -21,6 +22,7 @@ from ...strategies.loop import Bookmark, Milestone, learn
 from ...streams.dataset import DataError
 from ...streams.experience import Experience, Stream
 from ...streams.live import Arrival, SetAside
+from .. import ends
 from ..execute import Due, resumable
 from ..journal import Journal, row
 from ..records import Damaged
@@ -45,7 +47,7 @@ class Keeper:
 
     def __init__(self, following: Following, site: Site, serves: bool = False):
         torch.set_num_threads(following.threads)
-        self.following, self.site, self.serves, self.pausing = following, site, serves, False
+        self.following, self.site, self.serves = following, site, serves
         self.kept = kept.Kept(Path(site.home))
         self.learned, self.within = Store(self.kept.path / "learned"), Store(self.kept.path / "within")
         self._attempts = self.learned.claim(), self.within.claim()
@@ -92,14 +94,15 @@ class Keeper:
                 )
             try:
                 self._learn(taken, number)
-            except Diverged as e:
+            except DataError as e:
                 self.kept.set_aside(SetAside(taken["id"], taken["name"], str(e)))
                 self.kept.drop(number)
                 self.within.clear()
 
-    def pause(self) -> None:
-        """Let the arrival under way come to a bookmark, and learn no other."""
-        self.pausing = True
+    @property
+    def pausing(self) -> bool:
+        """Whether the arrival under way is to come to a bookmark, and no other to be learned."""
+        return ends.asked()
 
     def _learn(self, taken: dict[str, Any], number: int) -> None:
         stream, learner = self._stream(taken, number), self._fresh(taken)
@@ -109,7 +112,7 @@ class Keeper:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caution)  # it is said once, at the beginning
             stones = learn(stream, learner, self._strategy, self.following.plan, checkpoint, self._due())
-            for stone in stones:
+            for stone in _blamed(stones, number):
                 if isinstance(stone, Bookmark):
                     self.within.save(stone.checkpoint | {"id": taken["id"]}, self._attempts[1])
                     if self.pausing:
@@ -168,6 +171,23 @@ class Keeper:
         folder = self.kept.models / f"{len(stream) - 1:05d}"
         shutil.rmtree(folder, ignore_errors=True)
         served.export(folder, self._fresh(taken, "cpu"), self._strategy, checkpoint, stream, taken)
+
+
+def _blamed(stones: Iterator[Milestone | Bookmark], number: int) -> Iterator[Milestone | Bookmark]:
+    """Raises DataError for what may well be the arrival's own fault.
+
+    What goes wrong in code of one's own is put right there, and what keeps the very first arrival from being learned
+    may keep all others from it; unless the loss stops being finite.
+    """
+    try:
+        yield from stones
+    except Diverged as e:
+        raise DataError(str(e)) from e
+    except (ValueError, MemoryError, RuntimeError) as e:
+        full = isinstance(e, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(e)
+        if number and not place(e) and (full or isinstance(e, ValueError)):
+            raise DataError(f"it cannot be learned: {why(e)}") from e
+        raise
 
 
 def _by_class(told: Tensor, taken: dict[str, Any]) -> dict[str, list[int]]:

@@ -112,7 +112,8 @@ def divided(item: Arrival, number: int, following: Following, before: Mapping[st
     before: the arrival taken before it. Raises DataError for one that does not go with those before.
     """
     names, sort = _named(item, following, before)
-    x = torch.from_numpy(np.array(item.x))
+    columns = _columns(item, before)
+    x = torch.from_numpy(_ordered(item, columns))
     shape, dtype = list(x.shape[1:]), str(x.dtype).removeprefix("torch.")
     if before is not None and [before["shape"], before["dtype"]] != [shape, dtype]:
         expected = f"samples of shape {tuple(before['shape'])} and type {before['dtype']}, as before"
@@ -121,6 +122,7 @@ def divided(item: Arrival, number: int, following: Following, before: Mapping[st
     train, held = _rows(y, following, number, item.name)
     taken = {"id": item.id, "name": item.name, "shape": shape, "dtype": dtype, "sort": sort, "names": names}
     taken["places"] = y.unique().tolist()  # of its classes
+    taken |= {"columns": list(columns)} if columns else {}
     return taken | {"x": x[train], "y": y[train], "held_x": x[held], "held_y": y[held]}
 
 
@@ -129,6 +131,23 @@ def experience(taken: Mapping[str, Any], number: int) -> Experience:
     test = _split(taken["held_x"], taken["held_y"], number)
     train = _split(taken["x"], taken["y"], number) if "x" in taken else test.part(torch.zeros(0, dtype=torch.int64))
     return Experience(number, number, train, test)
+
+
+def _columns(item: Arrival, before: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """What the numbers of a sample are called from here on; empty where nobody has said."""
+    known = tuple((before or {}).get("columns", ()))
+    if known and item.columns and set(known) != set(item.columns):
+        lacking, more = map(", ".join, (sorted({*known} - {*item.columns}), sorted({*item.columns} - {*known})))
+        told = "; ".join([f"lacks {lacking}"] * bool(lacking) + [f"has {more} beside them"] * bool(more))
+        raise DataError(f"expected columns {', '.join(known)}, as before; {item.name} {told}")
+    return known or item.columns
+
+
+def _ordered(item: Arrival, columns: tuple[str, ...]) -> np.ndarray:
+    """A copy of the samples, with their columns in the order of those before."""
+    if item.columns and item.columns != columns:
+        return item.x[:, [item.columns.index(column) for column in columns]]
+    return np.array(item.x)
 
 
 def _named(item: Arrival, following: Following, before: Mapping[str, Any] | None) -> tuple[Names, str]:

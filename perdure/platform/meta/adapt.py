@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import reading
+from ...limits import expect_room
 from ...notation import is_number
 from ...strategies.meta.names import meta_learner
 from ...strategies.rng import Rng
+from ...streams.arrays import plain_arrays
 from ...streams.dataset import DataError
+from ...streams.images import opened
 from ..execute import ended
 from ..found import found
 from ..identity import expect_same
@@ -93,13 +97,14 @@ def adapt(id: str, data: str, steps: int | None = None, home: str = "perdure-run
 def _read(path: Path, shape: tuple[int, ...], classes: int | None) -> Task:
     if not path.exists():
         raise FileNotFoundError(f"{path} was not found")
-    task = (
-        _folder(path, shape)
-        if path.is_dir()
-        else _arrays(path, classes)
-        if path.suffix == ".npz"
-        else _csv(path, classes)
-    )
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"expected {path} to be a file or a folder")
+    remedy = "expected a CSV file with the answer last, an .npz file of x, y and queries, or a folder of images"
+    with reading(f"{path} cannot be read as a task", remedy, DataError):
+        if path.is_dir():
+            task = _folder(path, shape)
+        else:
+            task = _arrays(path, classes) if path.suffix == ".npz" else _csv(path, classes)
     for what, x in (("samples to adapt to", task.x), ("queries", task.queries)):
         if not len(x):
             raise DataError(f"{path} has no {what}")
@@ -111,6 +116,7 @@ def _read(path: Path, shape: tuple[int, ...], classes: int | None) -> Task:
 
 
 def _csv(path: Path, classes: int | None) -> Task:
+    expect_room(str(path), 100 * path.stat().st_size)
     with path.open(newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     if rows and not all(map(is_number, rows[0][:-1])):
@@ -127,13 +133,13 @@ def _csv(path: Path, classes: int | None) -> Task:
 
 
 def _arrays(path: Path, classes: int | None) -> Task:
-    with np.load(path, allow_pickle=False) as held:
-        lacking = {"x", "y", "queries"} - set(held.files)
-        if lacking:
-            raise DataError(f"{path} must hold arrays x, y and queries; it lacks {', '.join(sorted(lacking))}")
-        x, y, queries = held["x"], held["y"], held["queries"]
-    if len(x) != len(y):
-        raise DataError(f"{path} has {len(x)} samples and {len(y)} answers")
+    held = plain_arrays(path)
+    lacking = {"x", "y", "queries"} - set(held)
+    if lacking:
+        raise DataError(f"{path} must hold arrays x, y and queries; it lacks {', '.join(sorted(lacking))}")
+    x, y, queries = held["x"], held["y"], held["queries"]
+    if not (x.ndim and y.ndim and queries.ndim) or len(x) != len(y):
+        raise DataError(f"expected as many samples as answers in {path}, got x {x.shape} and y {y.shape}")
     samples, others = (torch.from_numpy(v).float() / (255 if v.dtype == np.uint8 else 1) for v in (x, queries))
     said = _labelled(y.tolist()) if classes is not None else (torch.from_numpy(y).float().view(len(y), -1), ())
     return Task(samples, *said, others, tuple(f"query {n + 1}" for n in range(len(others))))
@@ -156,15 +162,10 @@ def _labelled(labels: list[Any]) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _images(files: list[Path], shape: tuple[int, ...]) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
     pixels = []
     for file in files:
-        try:
-            with Image.open(file) as image:
-                seen = image.convert("L" if shape[0] == 1 else "RGB").resize((shape[2], shape[1]))
-        except (UnidentifiedImageError, OSError) as e:
-            raise DataError(f"{file} is no image that can be read ({e})") from None
+        with opened(file) as image:
+            seen = image.convert("L" if shape[0] == 1 else "RGB").resize((shape[2], shape[1]))
         pixels.append(
             torch.from_numpy(np.array(seen)).float().view(shape[1], shape[2], shape[0]).permute(2, 0, 1) / 255
         )

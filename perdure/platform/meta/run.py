@@ -8,12 +8,14 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from ...notation import spell
+from ...limits import expect_machine
+from ...notation import expect_types, spell
 from ...strategies import names
 from ...strategies.meta.base import MetaLearner, TaskLoss, task_loss
 from ...strategies.meta.names import LOSSES, META_LEARNERS, meta_learner
 from ...strategies.meta.names import loss as loss_of
 from ...strategies.meta.train import MetaPlan
+from ...strategies.models.built import built
 from ...strategies.rng import Rng
 from ...streams.dataset import Dataset, Source
 from ...streams.episodes import Tasks
@@ -44,6 +46,8 @@ class MetaRun:
 
     def __post_init__(self):
         object.__setattr__(self, "adapted", tuple(sorted(set(self.adapted))))
+        expect_types(self)
+        expect_machine(self.threads, self.device)
         if self.tested < 0 or not self.adapted or min(self.adapted) < 0:
             raise ValueError(f"expected a number of test tasks and of steps, got {self.tested} and {self.adapted}")
 
@@ -124,5 +128,5 @@ def judged_model(run: MetaRun, shape: tuple[int, ...], outputs: int, classes: in
     width = meta_learner(run.learner).width(outputs, classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(Rng(run.seed).integer("model"))
-        model = names.model(run.model).build(shape, width).to(run.device)
+        model = built(names.model(run.model), run.model, shape, width).to(run.device)
     return model, task_loss(model, of, classes)

@@ -11,6 +11,8 @@ from ..journal import Row, matrix
 from ..kinds import AnyRun
 from ..meta.run import MetaRun
 
+LARGEST = 1e100  # weight of a measure
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -76,6 +78,8 @@ def _sum(line: str, node: ast.expr, known: Mapping[str, Measure], weight: float 
                 terms[name] = terms.get(name, 0.0) + w
             return terms
         case ast.BinOp(ast.Constant(factor), ast.Mult(), right) if isinstance(factor, int | float):
+            if not abs(factor) < LARGEST:
+                raise NotationError(f"expected a weight below {LARGEST:g}", line, place(line, node)[0])
             return _sum(line, right, known, weight * factor)
         case ast.UnaryOp(ast.USub(), inner):
             return _sum(line, inner, known, -weight)

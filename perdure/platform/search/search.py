@@ -16,7 +16,7 @@ from ...strategies.own_code import combined
 from ...streams.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ...streams.validated import Validated
-from ..command import Command
+from ..command import MOST_RUNS, Command
 from ..conduct import check
 from ..executor import Data
 from ..kinds import AnyRun, kind, run_of
@@ -56,6 +56,9 @@ class Search:
         for name in ("trials", "grace", "interval", "seeds", "finalists"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("trials", "seeds", "finalists", "fresh"):
+            if getattr(self, name) > MOST_RUNS:
+                raise ValueError(f"{name} must be at most {MOST_RUNS}, got {getattr(self, name)}")
         for name, known in (("by", By), ("scheduler", Scheduler)):
             if getattr(self, name) not in get_args(known):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}")

@@ -7,12 +7,14 @@ import ast
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from math import exp, floor, log
+from math import exp, floor, isfinite, log, prod
 from random import Random
 from typing import Any
 
 from ...notation import NotationError, parsed, place, positions, read, spell
 
+MOST = 100_000  # points of a grid
+WHOLE = 2**53  # numbers up to it are told apart
 Point = dict[str, str]  # by the name of its parameter, each value as text
 Number = int | float
 
@@ -82,6 +84,8 @@ class _Range(Distribution):
             raise ValueError(f"low must be above {above:g}, got {self.low}")
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if not isfinite(float(self.high) - float(self.low)):
+            raise ValueError(f"low and high are too far apart, {self.low} and {self.high}")
 
     @property
     def ends(self):
@@ -141,17 +145,23 @@ class _Stepped(_Range):
         return 1
 
     @property
+    def _count(self) -> int:
+        return floor((self.high - self.low) / self._step + 1e-9) + 1
+
+    @property
     def every(self):
-        return tuple(self._nth(n) for n in range(floor((self.high - self.low) / self._step + 1e-9) + 1))
+        return tuple(map(self._nth, range(self._count))) if self._count <= MOST else ()
 
     def at(self, share):
-        return self.every[min(floor(share * len(self.every)), len(self.every) - 1)]
+        return self._nth(min(floor(share * self._count), self._count - 1))
 
     def near(self, value, chance):
-        return Choice(self.every).near(value, chance)
+        here = round((float(value) - self.low) / self._step)
+        beside = [n for n in (here - 1, here + 1) if 0 <= n < self._count]
+        return self._nth(chance.choice(beside or [here]))
 
     def text(self, value):
-        return self.every[value]
+        return self._nth(value)
 
     def _nth(self, n: int) -> str:
         value = self.low + n * self._step
@@ -160,7 +170,7 @@ class _Stepped(_Range):
     def optuna(self):
         from optuna.distributions import IntDistribution
 
-        return IntDistribution(0, len(self.every) - 1)  # which of them: steps need not be whole numbers
+        return IntDistribution(0, self._count - 1)  # which of them: steps need not be whole numbers
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,8 @@ class RandInt(_Stepped):
 
     def __post_init__(self):
         self._expect_order()
+        if max(abs(self.low), abs(self.high)) > WHOLE:
+            raise ValueError(f"low and high must be at most {WHOLE}, got {self.low} and {self.high}")
 
 
 @dataclass(frozen=True)
@@ -186,6 +198,8 @@ class QUniform(_Stepped):
         self._expect_order()
         if not 0 < self.step <= self.high - self.low:
             raise ValueError(f"step must be above 0 and at most high - low, got {self.step}")
+        if (self.high - self.low) / self.step > WHOLE:
+            raise ValueError(f"step is too small for numbers up to {self.high}, got {self.step}")
 
     @property
     def _step(self):
@@ -281,10 +295,12 @@ class Space:
     def random(self, count: int, seed: int) -> list[Point]:
         """As many points as are asked for, each once; fewer where the space has not as many."""
         chance, found = Random(seed), {}
+        counts = [len(set(one.every)) for one in self.parameters.values()]
+        wanted = min(count, prod(counts)) if all(counts) else count
         for _ in range(100 * count):
             point = {name: one.at(chance.random()) for name, one in self.parameters.items()}
             found.setdefault(tuple(point.values()), point)
-            if len(found) == count:
+            if len(found) == wanted:
                 break
         return list(found.values())
 
@@ -293,10 +309,13 @@ class Space:
         points: list[Point] = [{}]
         for name, one in self.parameters.items():
             if not one.every:
+                what = f"more than {MOST}" if isinstance(one, _Stepped) else "none"
                 raise ValueError(
-                    f"a grid needs values that can be counted, and {name} has none; write choice(1, 10, 100) "
+                    f"a grid needs values that can be counted, and {name} has {what}; write choice(1, 10, 100) "
                     "or quniform(0, 1, 0.25) there, or search at random"
                 )
+            if len(points) * len(one.every) > MOST:
+                raise ValueError(f"the grid has more than {MOST} points; leave values out, or search at random")
             points = [point | {name: value} for point in points for value in one.every]
         return points
 

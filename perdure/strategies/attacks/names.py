@@ -40,7 +40,7 @@ SURROGATES: dict[str, type] = {"mlp": MLP, "convnet": ConvNet, "resnet18": ResNe
 
 def attack(text: str) -> Attack:
     """The attack that `text` spells, as `pgd(eps=0.1, steps=40)`."""
-    return _one(text, Attack, ATTACKS, "an attack such as pgd(eps=0.1)")
+    return notation.read_as(Attack, "an attack such as pgd(eps=0.1)", text, ATTACKS)
 
 
 def whole(text: str) -> str:
@@ -50,11 +50,4 @@ def whole(text: str) -> str:
 
 def threat(text: str) -> Threat:
     """The threat model that `text` spells, as `black(queries=1000)`."""
-    return _one(text, Threat, THREATS | SURROGATES, "a threat model such as black(queries=1000)")
-
-
-def _one(text: str, kind: type, names: dict[str, type], expected: str):
-    found = notation.read(text, names)
-    if not isinstance(found, kind):
-        raise notation.NotationError(f"expected {expected}", text.strip(), 0)
-    return found
+    return notation.read_as(Threat, "a threat model such as black(queries=1000)", text, THREATS | SURROGATES)

@@ -26,4 +26,4 @@ GENERATORS: dict[str, type] = {
 
 def generator(text: str) -> Generator:
     """The generator that `text` spells, as `vae(32, beta=2)`."""
-    return notation.read(text, GENERATORS)
+    return notation.read_as(Generator, "a generator such as vae(32)", text, GENERATORS)

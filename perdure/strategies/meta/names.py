@@ -32,9 +32,9 @@ LOSSES: dict[str, type] = {
 
 def meta_learner(text: str) -> MetaLearner:
     """The meta-learner that `text` spells, as `maml(lr=0.01, steps=5)`. Raises NotationError."""
-    return notation.read(text, META_LEARNERS)
+    return notation.read_as(MetaLearner, "a meta-learner such as maml(lr=0.01)", text, META_LEARNERS)
 
 
 def loss(text: str) -> Loss:
     """The loss that `text` spells, as `huber(2)`. Raises NotationError."""
-    return notation.read(text, LOSSES)
+    return notation.read_as(Loss, "a loss such as huber(2)", text, LOSSES)

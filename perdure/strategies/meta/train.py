@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.func import vmap
 
+from ...notation import expect_types
 from ...streams.episodes import Episodes, Phase, Tasks
 from ..finite import Diverged
 from ..nested import copied
@@ -36,6 +37,7 @@ class MetaPlan:
     compiled: bool = False
 
     def __post_init__(self):
+        expect_types(self)
         for name in ("iterations", "batch", "every", "judged", "parts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
