@@ -55,10 +55,11 @@ class Refusals:
 
     def keep(self) -> None:
         """Write down what has been refused this time; nothing is left of what has been taken since."""
-        if self.known:
-            write(self.path, json.dumps(self.known, indent=1, ensure_ascii=False).encode())
-        else:
-            self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk is full, and what was refused is told all the same
+            if self.known:
+                write(self.path, json.dumps(self.known, indent=1, ensure_ascii=False).encode())
+            else:
+                self.path.unlink(missing_ok=True)
 
 
 def away(error: Exception, uri: str) -> bool:
