@@ -147,4 +147,4 @@ def test_report_and_mlflow_tell_of_an_attack(made, tmp_path):
     assert known.data.metrics[name] == told[1].blows[0].measures["robust_accuracy"]
     assert {a.path for a in client.list_artifacts(known.info.run_id)} == {"figures", "report.html", "attacks.json"}
     away = assault(run.id, ["fgsm"], home=home, samples=60, tracking_uri=f"http://127.0.0.1:{free_port()}")
-    assert "MLflow does not take it" in away.undelivered
+    assert "MLflow at http://127.0.0.1:" in away.undelivered and "does not take it (API request" in away.undelivered

@@ -118,5 +118,5 @@ def test_league_report_and_mlflow_tell_of_attacks(tmp_path):
     robust = told["naive"][metric_name("pgd(steps=3)/robust_accuracy")]
     assert robust == pytest.approx(sum(first["robust"]["pgd(steps=3)"][-1]) / 5)
     assert {"trigger/success", "trigger/robust_forgetting", "trigger/experience_05"} <= set(told["naive"])
-    held = {a.path for a in client.list_artifacts(children[0].info.run_id, "figures")}
-    assert {"figures/robust_trigger.png", f"figures/{file_name('robust_pgd(steps=3)')}.png"} <= held
+    held = {a.path for a in client.list_artifacts(children[0].info.run_id)}
+    assert {"robust_trigger.csv", f"{file_name('robust_pgd(steps=3)')}.csv", "accuracy_matrix.csv"} <= held

@@ -17,7 +17,7 @@ from . import ended
 from .delivery import Delivery
 from .described import sending
 from .mlflow_client import exists, known_by
-from .refusals import Refusals
+from .refusals import Refusals, told
 from .run_mirror import RunMirror, ended_at
 
 NOTE = "mlflow.note.content"  # the description that MLflow's page of a run shows
@@ -46,6 +46,7 @@ class CommandMirror:
     def begin(self) -> None:
         """From here on whoever comes next knows that something is to be delivered."""
         ended.forget(self.folder)
+        self.refusals.begin()
         finished = self.known["ended"] == "FINISHED" and self.known["whole"]
         self._keep(whole=finished, began=self.known.get("began") or int(time.time() * 1000))
 
@@ -71,7 +72,7 @@ class CommandMirror:
 
     def refused(self, error: Exception) -> None:
         """Whatever is sent."""
-        self.refusals.note("everything", error)
+        self.refusals.note("everything", told(error))
         self.refusals.keep()
 
     def _run(self, to: Delivery, id: str) -> None:

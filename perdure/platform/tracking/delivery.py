@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .mlflow_client import Server
-from .refusals import Refusals, away, words
+from .refusals import Refusals, away, told, words
 
 PAUSES = (0.5, 1.0, 2.0)  # seconds before an artifact is sent again that a server which is there has failed to take
 REFUSED = 2  # artifacts in a row, after which the folder of artifacts is not tried any more
@@ -28,10 +28,6 @@ class Delivery:
     def client(self) -> Any:
         return self.server.client
 
-    @property
-    def takes_artifacts(self) -> bool:
-        return self.server.refused < REFUSED
-
     def sent(self, what: str, send: Callable[[], None]) -> bool:
         """Whether it was taken. Raises what would happen to everything else too."""
         try:
@@ -43,7 +39,7 @@ class Delivery:
                 self.troubled[what] = words(e)
             else:
                 self.server.check(e)
-                self.refusals.note(what, e)
+                self.refusals.note(what, told(e))
                 self.troubled.pop(what, None)
             return False
         self.troubled.pop(what, None)
@@ -59,8 +55,8 @@ class Delivery:
     def _artifact(self, send: Callable[[], None]) -> bool:
         """Whether it was taken, tried again where the server has failed over it alone."""
         for pause in (*PAUSES, None):
-            if not self.takes_artifacts:
-                return False
+            if self.server.refused >= REFUSED:
+                break
             try:
                 send()
             except Exception as e:
@@ -70,12 +66,12 @@ class Delivery:
                 if not passing:
                     self.server.check(e)
                 if pause is None or not passing:
-                    self.server.refused += 1
-                    self.refusals.note("artifacts", e, REMEDY)
-                    return False
+                    self.server.refused, self.server.refusal = self.server.refused + 1, told(e, REMEDY)
+                    break
                 time.sleep(pause)
                 continue
             self.server.refused = 0
             self.beat()
             return True
+        self.refusals.note("artifacts", self.server.refusal)
         return False

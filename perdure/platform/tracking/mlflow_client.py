@@ -2,16 +2,19 @@
 
 import logging
 import os
+import threading
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ..secrets import masked
 from .addresses import artifacts_beside, database, file_of
 from .refusals import ExperimentDeleted, login_wanted
 
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+_TABLES = threading.Lock()  # what makes them has one state for the whole process
 
 
 class Server:
@@ -20,7 +23,7 @@ class Server:
     def __init__(self, uri: str):
         self.uri, self.into, self.store = uri, "", ""
         self.client: Any = None
-        self.refused = 0  # artifacts in a row
+        self.refused, self.refusal = 0, ""  # artifacts in a row, and why the last of them was
 
     def open(self) -> None:
         """Raises what the client raises, and ExperimentDeleted."""
@@ -62,8 +65,9 @@ def client(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises
     file = file_of(uri)
-    if file is not None and not file.exists():
-        _created(file)
+    with _TABLES:
+        if file is not None and not file.exists():
+            _created(file)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -116,7 +120,7 @@ def _created(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    part = file.with_name(f".{file.name}.{uuid4().hex}.part")
     try:
         SqlAlchemyStore(database(part), artifacts_beside(file)).engine.dispose()
         with suppress(FileExistsError):  # another command was as quick

@@ -73,7 +73,11 @@ class MLflow:
             self._wake.set()
 
     def end(self, comparison: Told) -> str:
-        ended.keep(self._mirror.folder, comparison)
+        try:
+            ended.keep(self._mirror.folder, comparison)
+        except OSError as e:
+            self._done.set()
+            return f"MLflow lacks what this came to ({e}); make room, and perdure resume sends it"
         self._last = time.monotonic()
         self._ended.set()
         self._wake.set()

@@ -38,24 +38,28 @@ class Refusals:
             self.known = json.loads(self.path.read_text())
         self._before = dict(self.known)
 
+    def begin(self) -> None:
+        """The command itself is made, and tells of all that it lacks."""
+        self._before = {}
+
     @property
     def new(self) -> list[str]:
         """Those that no earlier command has told of."""
-        return [f"{what}: {why}" for what, why in self.known.items() if self._before.get(what) != why]
+        return [f"{what}: {why}" for what, why in self.known.items() if what not in self._before]
 
-    def note(self, what: str, error: Exception, remedy: str = "") -> None:
-        """remedy: for those that the error does not say."""
-        self.known[what] = told(error, remedy)
+    def note(self, what: str, why: str) -> None:
+        self.known[what] = why
 
     def taken(self, what: str) -> None:
         self.known.pop(what, None)
 
     def keep(self) -> None:
         """Write down what has been refused this time; nothing is left of what has been taken since."""
-        if self.known:
-            write(self.path, json.dumps(self.known, indent=1, ensure_ascii=False).encode())
-        else:
-            self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk is full, and what was refused is told all the same
+            if self.known:
+                write(self.path, json.dumps(self.known, indent=1, ensure_ascii=False).encode())
+            else:
+                self.path.unlink(missing_ok=True)
 
 
 def away(error: Exception, uri: str) -> bool:

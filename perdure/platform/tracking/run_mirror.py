@@ -49,7 +49,7 @@ class RunMirror:
             self._keep(rows=self._points.count, end=end)
             self.changed = True
         self._points.sent()
-        if end == "finished" and not self.known["whole"] and to.takes_artifacts:
+        if end == "finished" and not self.known["whole"]:
             self._keep(whole=to.artifacts(artifacts(to.client, self.known["id"], self.run, self.site)))
 
     def lacks(self, to: Delivery, end: str) -> bool:

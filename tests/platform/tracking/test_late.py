@@ -1,7 +1,9 @@
 """What is delivered late is what would have been delivered then."""
 
 import csv
+import errno
 import io
+import random
 import signal
 import subprocess
 import sys
@@ -10,9 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from perdure.platform.curves import Curves
 from perdure.platform.executor import InProcess
+from perdure.platform.journal import Journal
 from perdure.platform.site import Site
 from perdure.platform.tracking import ended
+from perdure.platform.tracking.tail import Tail
 from perdure.strategies.base import Naive
 from perdure.strategies.names import STRATEGIES
 
@@ -182,3 +187,53 @@ def test_children_whose_parent_was_deleted_with_them_come_again(site, uri):
     assert again[asked.runs[1].id].info.run_id == children[asked.runs[1].id].info.run_id
     assert {r.data.tags["mlflow.parentRunId"] for r in again.values()} == {parents[asked.id].info.run_id}
     assert {r.info.status for r in again.values()} == {"FINISHED"}
+
+
+def test_a_full_disk_at_the_end_is_said_and_sent_once_there_is_room(site, uri, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(ended, "write", full)
+    told = made(site, uri, command(0))
+    assert "No space left on device" in told.undelivered and "perdure resume sends it" in told.undelivered
+    monkeypatch.undo()
+    assert made(site, uri, command(0)).undelivered == ""
+    to, parents, _ = known(uri)
+    assert parents[command(0).id].info.status == "FINISHED"
+    assert held(to, parents[command(0).id]) == {"figures", "report.html", "runs.csv"}
+
+
+def test_each_row_of_a_journal_is_read_once_wherever_it_is_written(tmp_path):
+    """By one attempt, by the next, and in the file that the last of them leaves."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    tail, rows = Tail(folder), [{"experience": n, "value": n / 7} for n in range(6)]
+    assert tail.more() == ([], False)
+    first = Journal(folder, 1)
+    first.begin([])
+    for row in rows[:3]:
+        first.add(row)
+    assert tail.more() == (rows[:3], False) and tail.more() == ([], False)
+    second = Journal(folder, 2)
+    second.begin(rows[:2])  # from an older checkpoint
+    assert tail.more() == ([], False)
+    for row in rows[2:5]:
+        second.add(row)
+    assert tail.more() == (rows[3:5], False)
+    second.add(rows[5])
+    second.end()
+    second.clear()
+    assert tail.more() == (rows[5:], False) and tail.count == 6
+    (folder / "journal.jsonl").write_bytes((folder / "journal.jsonl").read_bytes().replace(b"0.4", b"0.5"))
+    assert Tail(folder).more() == (rows[:3], True)
+
+
+def test_what_a_tracker_is_told_does_not_grow_with_the_stream():
+    chance, told = random.Random(0), Curves()
+    baseline = [0.1] * 300
+    for n in range(300):
+        extras = {"rank/0": 1.0, **{f"cosine/{n + 1:02d}/{j + 1:02d}": 0.5 for j in range(n)}}
+        row = {"experience": n, "loss": 1.0, "accuracy": [chance.random() for _ in range(300)], "baseline": baseline}
+        points = told(row | {"state_bytes": 0, "extras": extras})
+        assert len(points) == 6 + 1 + 10
+        assert {"accuracy", "forgetting", "loss", "rank/0", "accuracy/experience_10"} < set(points)
