@@ -17,8 +17,7 @@ from .kills import CODES, COMMANDS, SIGNALS
 
 FUZZ = os.environ.get("HYPOTHESIS_PROFILE") == "fuzz"
 ALL = [f"{command}:{fifth}:{strike}" for command, fifth, strike in product(COMMANDS, range(5), SIGNALS)]
-HERE = [command for command in COMMANDS if command != "tune"]
-SAMPLE = [f"{command}:{1 + n % 4}:{SIGNALS[n % 4]}" for n, command in enumerate(HERE)]
+SAMPLE = ["run:3:SIGTERM", "meta:2:SIGKILL", "generate:2:SIGINT", "follow:1:SIGSTOP"]
 
 
 def struck(folder: Path, cases: list[str]) -> list[dict]:
