@@ -64,7 +64,7 @@ class Local:
 
     def close(self) -> None:
         """Once its processes have ended."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _removed(self.folder)
         atexit.unregister(self.close)
         atexit.unregister(self.let_go)
         self._lock.close()
@@ -136,7 +136,14 @@ def _end(folder: Path) -> None:
     for pid in [pid for pid in _users(folder) if pid != os.getpid()]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    _removed(folder)
+
+
+def _removed(folder: Path) -> None:
+    """The lock last: where a process that is on its way out still writes, the next command sees that and sweeps."""
+    shutil.rmtree(folder / "r", ignore_errors=True)
+    if not (folder / "r").exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _users(folder: Path) -> Iterator[int]:
