@@ -5,17 +5,19 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .kinds import AnyRun, run_of
 from .records import Damaged, read_sealed, write_sealed
-from .run import PLAIN, Run
+from .run import PLAIN, Run, with_fields
+from .store import write
 
 MOST_RUNS = 100_000  # of a command
+NEWEST = "newest"  # a file that holds the id of the command that was asked for last
 
 
 class Busy(ValueError):
@@ -60,7 +62,7 @@ class Command:
         Raises NotationError or ValueError for what cannot be read.
         """
         expect_runs(len(strategies) * len(seeds))
-        runs = [Run(strategy, seed=seed, **common).normal() for seed in seeds for strategy in strategies]
+        runs = normal(Run(strategy, seed=seed, **common) for seed in seeds for strategy in strategies)
         once = {run.id: run for run in runs}
         return Command(tuple(once.values()))
 
@@ -93,6 +95,7 @@ class Command:
         known = {"id": self.id, "line": self.line, "how": self.how, "runs": [asdict(run) for run in self.runs]}
         known |= {"search": self.search} if self.search else {}
         write_sealed(self.folder(home) / "command.json", known)
+        write(_commands(home) / NEWEST, self.id.encode())
 
     @contextmanager
     def held(self, home: str) -> Iterator[None]:
@@ -117,16 +120,30 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def normal(runs: Iterable[AnyRun]) -> list[AnyRun]:
+    """Runs with every text as it is spelled, each read once for all seeds. Raises NotationError."""
+    known: dict[AnyRun, AnyRun] = {}
+    made = []
+    for run in runs:
+        one = replace(run, seed=0)
+        if one not in known:
+            known[one] = one.normal()
+        made.append(with_fields(known[one], seed=run.seed))
+    return made
+
+
 def folders(home: str) -> list[Path]:
     """Of all commands, the newest first."""
-    files = _commands(home).glob("*/command.json")
-    return [file.parent for file in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
+    files, newest = _commands(home).glob("*/command.json"), _commands(home) / NEWEST
+    first = newest.read_text() if newest.exists() else ""  # whatever the clock said
+    ordered = sorted(files, key=lambda f: (f.parent.name == first, f.stat().st_mtime), reverse=True)
+    return [file.parent for file in ordered]
 
 
 def read(folder: Path) -> Command:
     """Raises NotationError where it names a strategy of a plugin that is not loaded."""
     it = _read(folder)
-    return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"], it.get("search", {}))
+    return Command(tuple(normal(map(run_of, it["runs"]))), it["line"], it["how"], it.get("search", {}))
 
 
 def rows(folder: Path) -> list[AnyRun]:

@@ -28,6 +28,7 @@ from .numerics import NUMERICS
 ATTACKED = ("attacks", "attack_samples")
 # what leaves a run what it was without them
 NEUTRAL = {"start": "", "evaluate": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
+NORMAL = "_normal"  # mark of a run whose texts are spelled as they are: they need not be read again
 PLAIN = {"accumulate": 1, "precision": "float32", "compiled": False}  # the same of a plan
 
 
@@ -87,7 +88,9 @@ class Run:
 
     def normal(self) -> "Run":
         """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
-        return replace(
+        if NORMAL in vars(self):
+            return self
+        made = replace(
             self,
             strategy=names.spelled(names.strategy(self.strategy)),
             stream=spell(stream_recipe(self.stream), STREAMS | DATASETS),
@@ -96,6 +99,8 @@ class Run:
             evaluate=str(Evaluation.of(self.evaluate)),
             attacks=tuple(dict.fromkeys(spell(attack(text), ATTACKS) for text in self.attacks)),
         )
+        vars(made)[NORMAL] = True
+        return made
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
@@ -118,6 +123,14 @@ class Run:
     def of(row: dict) -> "Run":
         """The run that `asdict` wrote down."""
         return Run(**{"numerics": 1, **row, "plan": Plan(**row["plan"])})
+
+
+def with_fields(run: Any, **other: Any) -> Any:
+    """The same with other fields, none of which is a text of the notation: as normal as it was."""
+    made = replace(run, **other)
+    if NORMAL in vars(run):
+        vars(made)[NORMAL] = True
+    return made
 
 
 def content(run: Any) -> dict[str, str | int]:
