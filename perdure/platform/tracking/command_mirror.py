@@ -64,9 +64,9 @@ class CommandMirror:
         self.open(to)
         for id in list(self.runs if over else self.heard):
             self._run(to, id)
+        self.refusals.taken("everything")
         if over:
             self._close(to)
-        self.refusals.taken("everything")
         self.refusals.keep()
         return not to.troubled
 
