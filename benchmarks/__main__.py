@@ -13,6 +13,7 @@ from . import (
     platform,
     poisons,
     projection,
+    scale,
     search,
     strategies,
     together,
@@ -33,6 +34,7 @@ PARTS = {
     "poisons": poisons.main,
     "meta": meta.main,
     "workers": workers.main,
+    "scale": scale.main,
     "data": data.main,
 }
 

@@ -48,8 +48,10 @@ def reading(problem: str, remedy: str, kind: type[ValueError] = ValueError) -> I
 
 
 def why(error: BaseException) -> str:
-    """A library's error in few words, and the line of a user's own code that it went through."""
-    return _place(error) + words(error)
+    """A library's error in few words, and where it came by code of one's own, as `KeyError: 'a' (own.py, line 12, in
+    steer)`."""
+    where = place(error)
+    return words(error) + (f" ({where})" if where else "")
 
 
 def words(error: BaseException) -> str:
@@ -65,9 +67,24 @@ def words(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
-def _place(error: BaseException) -> str:
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
-    return f"line {own[-1].lineno} of {Path(own[-1].filename).name}: " if own else ""
+def place(error: BaseException) -> str:
+    """The innermost line of a plugin, script or module of one's own that an error came by; empty where none is."""
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(code, line) for code, line in frames if is_own(code.co_filename)]
+    if not own:
+        return ""
+    code, line = own[-1]
+    return f"{Path(code.co_filename).name}, line {line}, in {code.co_name}"
+
+
+def asks_to_leave(error: SystemExit) -> bool:
+    """Whether it is code of one's own that calls `exit`, rather than a signal's handler while that code is at work."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if is_own(frame.f_code.co_filename):
+            return True
+        if frame.f_code.co_filename.startswith(str(OURS)):
+            return False
+    return False
 
 
 def is_own(file: str) -> bool:

@@ -36,6 +36,12 @@ def expect_machine(threads: int, device: str) -> None:
         raise ValueError(f"device must be cpu or cuda, or one of several, as cuda:1, got {device!r}")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether something was to be larger than the memory of this machine, or of its GPU."""
+    said = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(s in str(error) for s in said))
+
+
 def size(count: float) -> str:
     """A number of bytes in its decimal unit.
 

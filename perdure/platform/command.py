@@ -5,15 +5,15 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .kinds import AnyRun, run_of
 from .records import Damaged, read_sealed, write_sealed
-from .run import PLAIN, Run
+from .run import PLAIN, Run, with_fields
 
 MOST_RUNS = 100_000  # of a command
 
@@ -60,7 +60,7 @@ class Command:
         Raises NotationError or ValueError for what cannot be read.
         """
         expect_runs(len(strategies) * len(seeds))
-        runs = [Run(strategy, seed=seed, **common).normal() for seed in seeds for strategy in strategies]
+        runs = normal(Run(strategy, seed=seed, **common) for seed in seeds for strategy in strategies)
         once = {run.id: run for run in runs}
         return Command(tuple(once.values()))
 
@@ -117,6 +117,18 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def normal(runs: Iterable[AnyRun]) -> list[AnyRun]:
+    """Runs with every text as it is spelled, each read once for all seeds. Raises NotationError."""
+    known: dict[AnyRun, AnyRun] = {}
+    made = []
+    for run in runs:
+        one = replace(run, seed=0)
+        if one not in known:
+            known[one] = one.normal()
+        made.append(with_fields(known[one], seed=run.seed))
+    return made
+
+
 def folders(home: str) -> list[Path]:
     """Of all commands, the newest first."""
     files = _commands(home).glob("*/command.json")
@@ -126,7 +138,7 @@ def folders(home: str) -> list[Path]:
 def read(folder: Path) -> Command:
     """Raises NotationError where it names a strategy of a plugin that is not loaded."""
     it = _read(folder)
-    return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"], it.get("search", {}))
+    return Command(tuple(normal(map(run_of, it["runs"]))), it["line"], it["how"], it.get("search", {}))
 
 
 def rows(folder: Path) -> list[AnyRun]:
@@ -153,6 +165,7 @@ def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping
     if run.attacks:
         parts += ["--attack-samples", str(run.attack_samples)]
     parts += ["--start", run.start] if run.start else []
+    parts += ["--evaluate", run.evaluate] if run.evaluate else []
     parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
     parts += ["--data", how["data"]] if how and how.get("data") else []
     if len(strategies) == len(seeds) == 1:

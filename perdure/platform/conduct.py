@@ -2,21 +2,22 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from ..strategies.blame import asks_to_leave, place
+from ..errors import asks_to_leave, place
 from ..strategies.fitness import Caution
 from . import mirror
 from .command import Command
 from .events import Event, Failed, Finished
-from .execute import finished, told
+from .execute import finished
 from .executor import Data, Executor
 from .identity import expect_same
 from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
+from .room import room, written
+from .shared import made
 from .site import Site
-from .store import write
 from .tracker import Tracker
 
 Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
@@ -72,7 +73,7 @@ def conduct(
     An interrupt (Ctrl-C) ends it early, with what has been reached so far. Raises Busy where another
     process has the same command in hand.
     """
-    with command.held(site.home):
+    with room(site.home), command.held(site.home):
         mirror.fetch_folder(command.folder(site.home), site)
         command.keep(site.home)
         tracker.begin(command)
@@ -80,7 +81,7 @@ def conduct(
         stopped = False
         try:
             with watch(command) as shown:
-                for event in _events(command, site, executor):
+                for event in made(command.runs, site, executor):
                     mirror.heard(event, site)
                     if isinstance(event, Finished | Failed):
                         ends[event.run] = event
@@ -92,22 +93,10 @@ def conduct(
         path = command.folder(site.home) / "report.html"
         ours = kind(command.runs[0])
         comparison = ours.compared(outcomes, command.line, str(path), stopped, how=command.how)
-        write(path, ours.report(comparison).encode())
+        unwritten = written(path, ours.report(comparison).encode())
         undelivered = tracker.end(comparison)
         mirror.carry(command.folder(site.home), site)
-        return replace(comparison, undelivered=undelivered)
-
-
-def _events(command: Command, site: Site, executor: Callable[[], Executor]) -> Iterator[Event]:
-    todo = []
-    for run in command.runs:
-        if finished(run, site):
-            yield from told(run, site)
-        else:
-            todo.append(run)
-    if todo:
-        with closing(executor()) as makes:
-            yield from makes.map(todo)
+        return replace(comparison, undelivered=undelivered, unwritten=unwritten)
 
 
 def _outcome(run: AnyRun, site: Site, end: Event | None) -> Outcome:

@@ -1,13 +1,12 @@
 """The work of a run that learns a stream."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from math import ceil, isnan
+from math import ceil
 from typing import Any
 
-from ..strategies import metrics, team
-from ..strategies.attacks.names import whole
+from ..strategies import team
 from ..strategies.compiled import doubt, refuse_hooks
 from ..strategies.coupled import prepare
 from ..strategies.fitness import Caution, caution, expect_weights
@@ -16,7 +15,8 @@ from ..strategies.phases import Clock
 from ..streams.dataset import Dataset
 from ..streams.experience import Stream
 from . import command, profile, report
-from .journal import Row, matrix, robustness, row, under
+from .curves import Curves, tables
+from .journal import row
 from .results import Comparison
 from .run import Run, build
 from .site import Site
@@ -101,25 +101,4 @@ def _steps(run: Run, stream: Stream) -> int:
     return sum(each)
 
 
-def _metrics(rows: Sequence[Row]) -> dict[str, float]:
-    now = rows[-1]
-    values = metrics.summary(matrix(rows), rows[0]["baseline"])
-    values |= {"loss": now["loss"], "state_bytes": now["state_bytes"], **now["extras"]}
-    values |= {f"accuracy/experience_{j + 1:02d}": v for j, v in enumerate(now["accuracy"])}
-    for attack, known in robustness(rows).items():
-        values |= {f"{attack}/{k}": v for k, v in known.items() if not isnan(v)}
-        told = now["attacked"][attack]["robust"]
-        values |= {f"{attack}/experience_{j + 1:02d}": v for j, v in enumerate(told)}
-    return values
-
-
-def _figures(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
-    from .figures import curves, heat_map, told
-
-    drawn = {"accuracy_matrix": heat_map(matrix(rows), run.strategy)}
-    drawn |= {f"robust_{a}": heat_map(robust, f"{run.strategy} under {whole(a)}") for a, robust in under(rows).items()}
-    drawn["accuracy_over_stream"] = curves({run.strategy: [matrix(rows)]})
-    return drawn | told([row["extras"] for row in rows], run.strategy)
-
-
-CONTINUAL = Kind(Continual, _refuse, _metrics, _figures, Comparison, report.html, command.line)
+CONTINUAL = Kind(Continual, _refuse, Curves, tables, Comparison, report.html, command.line)

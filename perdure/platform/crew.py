@@ -93,6 +93,13 @@ class Crew:
         else:
             self.slots[self.slots.index(slot)] = self._started()
 
+    def pause(self) -> bool:
+        """Have all runs come to a checkpoint, and go no further."""
+        for slot in self.slots:
+            if slot.runs:
+                ask(slot.actor.pause)
+        return True
+
     def dismiss(self) -> None:
         import ray
 

@@ -66,6 +66,13 @@ class Grouped:
 
 
 @dataclass(frozen=True)
+class Awaited:
+    """Another command is making the run, and it will be read once it is made."""
+
+    run: str
+
+
+@dataclass(frozen=True)
 class Repaired:
     """Something in a run's folder was not as it was written; the run goes on from what is whole, to the same bits."""
 
@@ -73,4 +80,4 @@ class Repaired:
     problem: str
 
 
-Event = Started | Reached | Finished | Failed | Lost | Kept | Grouped | Repaired
+Event = Started | Reached | Finished | Failed | Lost | Kept | Grouped | Awaited | Repaired

@@ -1,6 +1,5 @@
 """One attempt at a run: from its newest checkpoint to its end, told as events."""
 
-import errno
 import io
 import os
 import socket
@@ -13,16 +12,19 @@ from typing import Any
 
 import torch
 
-from ..strategies.blame import asks_to_leave, described, place
+from ..errors import asks_to_leave, foreseen, place, why, words
+from ..limits import is_out_of_memory
 from ..strategies.finite import Diverged
 from ..strategies.own_code import combined
 from ..streams.dataset import Dataset
+from . import ends
 from .events import Event, Failed, Finished, Kept, Reached, Repaired, Started
 from .journal import Journal
 from .kinds import AnyRun, kind
 from .records import Row, read_sealed, write_sealed
+from .room import full, is_full
 from .saving import Saving
-from .site import PICTURES, Site
+from .site import ERROR, PICTURES, Site
 from .store import Fenced, Store, write
 from .verification import (
     FINISHED,
@@ -34,6 +36,8 @@ from .verification import (
     sealed,
 )
 from .work import Work
+
+ALONE = "Expected more than 1 value per channel when training"  # torch's words for a batch of one
 
 
 def execute(
@@ -72,13 +76,13 @@ def execute(
         if store.newest() != attempt:  # whoever took the run over has removed what this attempt was writing
             yield Failed(run.id, "taken", f"attempt {attempt} of {run.id} was taken over: {type(e).__name__}: {e}")
             return
-        why, message = _judged(e)
+        reason, message = _judged(e, folder)
         try:
-            (folder / "error.txt").write_text(traceback.format_exc())
-            journal.note(event="failed", time=time.time(), kind=why, message=message)
+            (folder / ERROR).write_text(traceback.format_exc())
+            journal.note(event="failed", time=time.time(), kind=reason, message=message)
         except OSError:
             pass  # the disk is full: that is the failure already
-        yield Failed(run.id, why, message)
+        yield Failed(run.id, reason, message)
 
 
 def finished(run: AnyRun, site: Site) -> bool:
@@ -154,6 +158,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive, part):
                 yield Reached(run.id, step.row, step.seconds)
             elif part is not None:
                 yield Kept(run.id)
+            if part is None and ends.asked():  # the block's end waits for the checkpoint
+                raise ends.Ended
     store.guard(attempt)
     journal.end()
     seal_run(store.folder, journal, attempt)
@@ -206,17 +212,25 @@ class Due:
         self.check()
         self.step += 1
         by_time = self.site.every_seconds is not None and time.monotonic() - self.last >= self.site.every_seconds
-        if by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):
+        if ends.asked() or by_time or (self.site.every_steps and self.step % self.site.every_steps == 0):
             self.last = time.monotonic()
             return True
         return False
 
 
-def _judged(error: BaseException) -> tuple[str, str]:
+def _judged(error: BaseException, folder: Path) -> tuple[str, str]:
     if isinstance(error, Diverged):
         return "diverged", str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk", f"the disk is full ({error}); the checkpoints before are whole: make room and run it again"
-    if isinstance(error, ValueError | FileNotFoundError):
-        return "user", described(error) if place(error) else str(error)
-    return "error", described(error)
+    if is_full(error):
+        return "disk", f"{full(folder)}; the checkpoints before are whole: make room, and perdure resume goes on"
+    if is_out_of_memory(error):
+        return "user", f"it needs more memory than there is ({words(error)}); take a smaller model or batch_size"
+    if isinstance(error, ValueError) and ALONE in str(error):
+        return "user", (
+            "a batch of one sample cannot be normalised by the batch; take a batch_size of 2 or more, experiences of "
+            "several samples, or a model without batch normalisation, as mlp or convnet"
+        )
+    if isinstance(error, ValueError | FileNotFoundError) and foreseen(error):
+        where = place(error)
+        return "user", f"{type(error).__name__}: {error} ({where})" if where else str(error)
+    return "error", f"{why(error)}; the traceback is in {folder / ERROR}"

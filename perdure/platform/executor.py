@@ -8,6 +8,7 @@ import torch
 from ..streams.dataset import Dataset, Source
 from ..streams.fingerprints import fingerprint
 from ..streams.places import Places
+from . import ends
 from .events import Event, Failed
 from .execute import execute
 from .kinds import AnyRun
@@ -77,22 +78,28 @@ class InProcess:
     def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
         threads = torch.get_num_threads()
         try:
-            for piece in pieces(runs, self._site):
-                try:
-                    dataset = self._data.of(piece[0])
-                except (ValueError, FileNotFoundError) as e:
-                    yield from (Failed(run.id, "user", str(e)) for run in piece)
-                    continue
-                chosen = choose(piece, self._site, dataset)
-                if chosen:
-                    yield chosen
-                if chosen and chosen.together:
-                    yield from execute_together(piece, self._site, dataset)
-                else:
-                    for run in piece:
-                        yield from execute(run, self._site, dataset)
+            with ends.patiently():
+                for piece in pieces(runs, self._site):
+                    yield from self._made(piece)
         finally:
             torch.set_num_threads(threads)
+
+    def _made(self, piece: list[AnyRun]) -> Iterator[Event]:
+        try:
+            dataset = self._data.of(piece[0])
+        except (ValueError, FileNotFoundError) as e:
+            yield from (Failed(run.id, "user", str(e)) for run in piece)
+            return
+        chosen = choose(piece, self._site, dataset)
+        if chosen:
+            yield chosen
+        if chosen and chosen.together:
+            yield from execute_together(piece, self._site, dataset)
+            return
+        for run in piece:
+            if ends.asked():
+                raise ends.Ended
+            yield from execute(run, self._site, dataset)
 
     def close(self) -> None:
         pass

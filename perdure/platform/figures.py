@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import isnan
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -16,6 +17,7 @@ from ..streams.places import user_cache, writable
 # Okabe & Ito's palette, told apart by colour-blind readers too (2008)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00")
 MARKERS = "osD^vPX*"
+MARKED = 60  # points of a curve that have a marker each
 
 
 def curves(matrices: Mapping[str, Sequence[Matrix]], ylabel: str = "accuracy on all met so far (%)") -> Any:
@@ -26,9 +28,10 @@ def curves(matrices: Mapping[str, Sequence[Matrix]], ylabel: str = "accuracy on 
     axes = figure.subplots()
     for n, (name, seeds) in enumerate(matrices.items()):
         length = min(map(len, seeds))
-        points = [Interval.of([100 * average_accuracy(m[: i + 1]) for m in seeds]) for i in range(length)]
-        x, y, half = range(1, length + 1), [p.mean for p in points], [p.half for p in points]
-        colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]
+        points = [(i + 1, Interval.of([100 * average_accuracy(m[: i + 1]) for m in seeds])) for i in range(length)]
+        points = [(i, p) for i, p in points if not isnan(p.mean)]  # where tests were made
+        x, y, half = [i for i, _ in points], [p.mean for _, p in points], [p.half for _, p in points]
+        colour, marker = COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)] if len(points) <= MARKED else ""
         axes.plot(x, y, color=colour, marker=marker, markersize=5, label=wrapped(name), linewidth=1.8, clip_on=False)
         low, high = ([m + s * h for m, h in zip(y, half, strict=True)] for s in (-1, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -150,8 +153,8 @@ def scatter(points: Mapping[str, Tensor], y: Tensor | None, title: str) -> Any:
 
 
 def wrapped(name: str) -> str:
-    """A strategy's text as a title: the layout gives way to one that is too wide, until nothing is left of the axes."""
-    return fill(name, 34)
+    """A strategy's text as a title: the layout gives way to a large one, until nothing is left of the axes."""
+    return fill(name, 34, max_lines=6, placeholder=" ...")
 
 
 def svg(figure: Any) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..streams.dataset import Dataset
-from . import cluster
+from . import cluster, ends
 from .crew import Crew, Slot, ask, got, is_ready, last_line
 from .events import Event, Failed, Finished, Grouped, Lost, Reached
 from .executor import Data
@@ -58,7 +58,11 @@ class Fleet:
         self._crew = Crew(self.site, self.slots, self.gpus_per_run)
 
     def map(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
-        crew = self._crew
+        with ends.patiently():
+            yield from self._made(runs)
+
+    def _made(self, runs: Sequence[AnyRun]) -> Iterator[Event]:
+        crew, paused = self._crew, False
         if not runs:
             return
         crew.man(max(r.threads for r in runs), len(runs))
@@ -67,6 +71,9 @@ class Fleet:
         begun = looked = manned = time.monotonic()
         try:
             while waiting or any(slot.runs for slot in crew.slots):
+                if ends.asked():
+                    waiting.clear()
+                    paused = paused or crew.pause()
                 for slot in [s for s in crew.slots if s.free][: len(waiting)]:
                     yield from self._give(slot, waiting.popleft())
                 for slot, event in self._listen(bool(waiting)):
@@ -173,6 +180,7 @@ class Fleet:
         try:
             event = got(next(slot.events))
         except StopIteration:
+            slot.runs = []  # but where they were paused, all of them have told of their end
             return None
         except RayActorError as e:
             return Lost(slot.runs[0].id, f"its {'machine' if NODE in str(e) else 'actor'} died")

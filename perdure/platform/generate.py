@@ -28,14 +28,19 @@ from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS, data_set
 from . import executor, mirror
+from .claims import claimed
 from .figures import svg
 from .gallery import figures
 from .identity import identified
+from .naming import LONGEST_NAME, LONGEST_PARAM, LONGEST_TAG, shortened
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed, sha256, write_sealed
 from .report import page
+from .room import room
+from .secrets import masked
 from .site import Site
 from .store import write
+from .tracking.refusals import told as refused
 
 MADE = "generated.json"
 DRAWN = 2000  # samples that are judged, and test samples that they are held against
@@ -126,12 +131,13 @@ def generate(
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)
-    if again or not _whole(folder):
-        torch.set_num_threads(generation.threads)
-        dataset = sets.of(generation)
-        assert dataset is not None
-        _make_beside(generation, folder, dataset.to(generation.device), hear)
-        mirror.carry(folder, site)
+    with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
+        if again or not _whole(folder):
+            torch.set_num_threads(generation.threads)
+            dataset = sets.of(generation)
+            assert dataset is not None
+            _make_beside(generation, folder, dataset.to(generation.device), hear)
+            mirror.carry(folder, site)
     known = read_sealed(folder / MADE)
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)
@@ -140,7 +146,9 @@ def generate(
     try:
         _track(made, tracking_uri)
     except Exception as e:  # whatever is wrong there, what was made is made
-        problem = f"MLflow does not take it ({type(e).__name__}); the same command delivers it later"
+        problem = (
+            f"MLflow at {masked(tracking_uri)} does not take it ({refused(e)}); the same command delivers it later"
+        )
         return Generated(generation, str(folder), known["measures"], told, problem)
     (folder / "tracked").touch()
     return made
@@ -225,20 +233,21 @@ def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: 
 
 
 def _track(made: Generated, uri: str) -> None:
-    from .mlflow_tracker import client, experiment
+    from .tracking.mlflow_client import client, experiment
 
     to, asked = client(uri), made.generation  # first, for it quiets what is imported next
     from mlflow.entities import Metric, Param
 
-    tags = {"perdure.generated": asked.id, "mlflow.source.name": asked.line}
+    tags = {"perdure.generated": asked.id, "mlflow.source.name": shortened(asked.line, LONGEST_TAG)}
     name = f"{asked.generator} on {asked.on}"
-    run = to.create_run(experiment(to, "perdure", uri), run_name=name, tags=tags).info.run_id
+    run = to.create_run(experiment(to, uri), run_name=shortened(name, LONGEST_NAME), tags=tags).info.run_id
     now = int(time.time() * 1000)
     curves = [Metric(k, v, now, p.step) for p in made.told for k, v in p.values.items()]
     ends = [Metric(k, float(v), now, made.told[-1].step) for k, v in made.measures.items()]
+    params = [Param(k, shortened(str(v), LONGEST_PARAM)) for k, v in asdict(asked).items()]
     for first in range(0, len(curves), 900):  # a batch may hold 1000
         to.log_batch(run, metrics=curves[first : first + 900])
-    to.log_batch(run, metrics=ends, params=[Param(k, str(v)) for k, v in asdict(asked).items()])
+    to.log_batch(run, metrics=ends, params=params)
     for path in sorted((Path(made.folder) / "pictures").glob("*.png")):
         to.log_artifact(run, str(path), "figures")
     to.log_artifact(run, str(made.report))

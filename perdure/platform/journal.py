@@ -10,7 +10,7 @@ Rows are chained by digests (see `records`): those of the journal to the run, th
 import json
 import os
 from collections.abc import Iterator, Sequence
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def row(stone: Milestone) -> Row:
     return {
         "experience": stone.experience,
         "loss": stone.loss if isfinite(stone.loss) else None,
-        "accuracy": list(stone.accuracy),
+        "accuracy": [None if isnan(v) else v for v in stone.accuracy],
         "baseline": list(stone.baseline),
         "state_bytes": stone.state_bytes,
         "extras": {k: v if isfinite(v) else None for k, v in stone.extras.items()},
@@ -149,12 +149,19 @@ class Journal:
 
 
 def matrix(rows: Sequence[Row]) -> list[list[float]]:
-    return [r["accuracy"] for r in rows]
+    """Accuracy on each experience (columns) at each mark (rows); NaN where no test was made."""
+    return [tested(r["accuracy"]) for r in rows]
+
+
+def tested(values: Sequence[float | None]) -> list[float]:
+    """A row as it is written down, with NaN for what was not tested."""
+    return [nan if value is None else value for value in values]
 
 
 def under(rows: Sequence[Row]) -> dict[str, list[list[float]]]:
     """The matrix of robust accuracy under every attack that was made after each experience."""
-    return {attack: [row["attacked"][attack]["robust"] for row in rows] for attack in rows[-1].get("attacked", ())}
+    attacks = rows[-1].get("attacked", ())
+    return {attack: [tested(row["attacked"][attack]["robust"]) for row in rows] for attack in attacks}
 
 
 def robustness(rows: Sequence[Row]) -> dict[str, dict[str, float]]:

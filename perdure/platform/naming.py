@@ -4,6 +4,8 @@ import re
 from hashlib import sha256
 
 LONGEST_METRIC = 250  # MLflow's MAX_ENTITY_KEY_LENGTH
+LONGEST_NAME = 250  # of a run, the width of its column
+LONGEST_PARAM, LONGEST_TAG, LONGEST_DATA_SET = 6000, 8000, 500  # values, and names of data sets
 LONGEST_FILE = 120  # of the 255 bytes that a file system grants: room for a suffix, and for a temporary name
 DIGITS = 10  # of a digest: two texts of a thousand share one with probability 5e-7
 MARKED = re.compile(rf"(^|.*[ _-])[0-9a-f]{{{DIGITS}}}", re.DOTALL)  # a name that looks as if it had a digest
@@ -19,6 +21,11 @@ def metric_name(key: str) -> str:
     if len(made) <= LONGEST_METRIC:
         return made
     return f"{made[: LONGEST_METRIC - DIGITS - 1].rstrip(' /.')}-{_digest(key)}"
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most so many characters, the end of a longer one given up for the first digits of its SHA-256."""
+    return text if len(text) <= longest else f"{text[: longest - DIGITS - 1]}-{_digest(text)}"
 
 
 def file_name(text: str) -> str:

@@ -35,6 +35,9 @@ def _load(path: Path) -> None:
         raise PluginError(f"expected a plugin to be a Python file, as own.py, got {path}")
     if path.stat().st_size > LARGEST:
         raise PluginError(f"expected a plugin of at most {LARGEST} bytes, and {path} has {path.stat().st_size}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # the last: what it imports from beside it is found, and hides nothing
     name = "perdure_plugin_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     digest, before = file_digest(path), sys.modules.get(name)
     if before is not None and vars(before)[DIGEST] == digest:

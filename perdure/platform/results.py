@@ -125,6 +125,7 @@ class Outcomes:
     report: str = ""  # path of the HTML report
     stopped: bool = False  # whether it was interrupted
     undelivered: str = ""  # why the tracker has not got everything yet
+    unwritten: str = ""  # why there is no report
     how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
 
     def by_method(self) -> dict[str, list[Outcome]]:
@@ -212,8 +213,9 @@ class Comparison(Outcomes):
         return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
 
     def covers(self) -> dict[str, Any]:
-        """What a tracker shows first."""
-        return {"accuracy_over_stream": self.figures()["curves"]} if self.league else {}
+        """What a tracker shows of all runs: curves, and under every strategy's text the matrix over its seeds."""
+        drawn = self.figures() if self.league else {}
+        return {"accuracy_over_stream" if n == "curves" else f"accuracy_matrix_{n}": f for n, f in drawn.items()}
 
     def robust_figures(self) -> dict[str, Any]:
         """Matplotlib figures for each attack: curves of all strategies under it, and as "pgd: naive" heat maps."""

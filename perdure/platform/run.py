@@ -20,13 +20,15 @@ from ..strategies.models.built import built
 from ..strategies.models.placed import placed
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Source
+from ..streams.evaluation import Evaluation
 from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe
 from .numerics import NUMERICS
 
 ATTACKED = ("attacks", "attack_samples")
 # what leaves a run what it was without them
-NEUTRAL = {"start": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
+NEUTRAL = {"start": "", "evaluate": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
+NORMAL = "_normal"  # mark of a run whose texts are spelled as they are: they need not be read again
 PLAIN = {"accumulate": 1, "precision": "float32", "compiled": False}  # the same of a plan
 
 
@@ -44,6 +46,7 @@ class Run:
     attacks: tuple[str, ...] = ()  # made on the model after every experience
     attack_samples: int = 200  # test samples of each experience that are attacked
     start: str = ""  # id of a run whose weights are begun from
+    evaluate: str = ""  # which experiences are tested on along the stream, as "last 10"; by default all after each
     after: str = ""  # run and milestone that it goes on from with other settings, as 5f2c01d2e3a4@2
     data: str = ""  # fingerprint of what it learns from; see `identity`
     code: str = ""  # digest of the source behind names of one's own
@@ -85,14 +88,19 @@ class Run:
 
     def normal(self) -> "Run":
         """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
-        return replace(
+        if NORMAL in vars(self):
+            return self
+        made = replace(
             self,
             strategy=names.spelled(names.strategy(self.strategy)),
             stream=spell(stream_recipe(self.stream), STREAMS | DATASETS),
             model=names.spelled(names.model(self.model)),
             optimizer=names.spelled(names.optimizer(self.optimizer)),
+            evaluate=str(Evaluation.of(self.evaluate)),
             attacks=tuple(dict.fromkeys(spell(attack(text), ATTACKS) for text in self.attacks)),
         )
+        vars(made)[NORMAL] = True
+        return made
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
@@ -117,6 +125,14 @@ class Run:
         return Run(**{"numerics": 1, **row, "plan": Plan(**row["plan"])})
 
 
+def with_fields(run: Any, **other: Any) -> Any:
+    """The same with other fields, none of which is a text of the notation: as normal as it was."""
+    made = replace(run, **other)
+    if NORMAL in vars(run):
+        vars(made)[NORMAL] = True
+    return made
+
+
 def content(run: Any) -> dict[str, str | int]:
     """What a run is beside its texts, short enough for a table."""
     parts = {"data": run.data[:12], "code": run.code[:12], "numerics": run.numerics}
@@ -127,6 +143,7 @@ def build(run: Run, dataset: Dataset) -> tuple[Stream, Learner, Strategy]:
     """Stream, learner and strategy as they are before the first step; the seed gives the first weights."""
     with reading(f"{run.stream} cannot be made of these data", "take other numbers in it, or other data"):
         stream = stream_recipe(run.stream).arrange(dataset).to(run.device)
+    stream = replace(stream, evaluation=Evaluation.of(run.evaluate))
     learner = fresh(run, stream.shape, stream.classes.shape[1])
     learner.precision, learner.parts, learner.workers = run.plan.precision, run.plan.accumulate, run.workers
     return stream, learner, names.strategy(run.strategy)

@@ -9,7 +9,7 @@ from . import mirror
 from .execute import finished
 from .journal import Journal
 from .kinds import AnyRun
-from .site import Site
+from .site import ERROR, Site
 from .store import Store
 from .verification import FINISHED
 
@@ -62,8 +62,8 @@ def _bring_back(run: AnyRun, site: Site) -> None:
     folder.rename(wreck)
     away.rename(folder)
     (folder / f"attempt-{newest:04d}").touch()
-    if (wreck / "error.txt").exists():
-        shutil.copy(wreck / "error.txt", folder / "error.txt")
+    if (wreck / ERROR).exists():
+        shutil.copy(wreck / ERROR, folder / ERROR)
     shutil.rmtree(wreck)
     mirror.bring_back(run, site)
 

@@ -7,7 +7,7 @@ from .kinds import AnyRun
 from .storage import absolute, is_url, local_copy
 from .verification import whole_files
 
-PICTURES = "pictures"  # in a run's folder
+PICTURES, ERROR = "pictures", "error.txt"  # in a run's folder
 
 
 @dataclass(frozen=True)

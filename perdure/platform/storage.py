@@ -70,18 +70,3 @@ def home_in_job(given: str | None) -> str | None:
     if os.environ.get(JOB) and given is None:
         raise ValueError("results would vanish with this job; name a folder that all machines see with --storage")
     return None
-
-
-def tracking_in_job(uri: str) -> str:
-    """The address of MLflow as it is, unless it is a file outside of a submitted job's storage. Raises ValueError."""
-    storage = os.environ.get(STORAGE)
-    scheme, is_address, path = uri.partition(":///")
-    if not storage or (is_url(uri) and scheme not in ("sqlite", "file")):
-        return uri
-    if is_url(storage):
-        raise ValueError(
-            f"results go to {storage}, which can hold no database; name a server with --tracking-uri or "
-            "MLFLOW_TRACKING_URI, or leave it with --no-tracking"
-        )
-    inside = within(path if is_address else uri.removeprefix("file:"), storage)
-    return f"{scheme}:///{inside}" if is_address else inside

@@ -147,7 +147,10 @@ def _digested(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
     file.write(b" " * DIGEST + b"\n")
     with ThreadPoolExecutor(1, "digest") as thread:
         both: Any = _Both(file, digest.update, thread)
-        torch.save(checkpoint, both)
+        try:
+            torch.save(checkpoint, both)
+        except RuntimeError as e:  # of torch's, that has met ours
+            raise both.problem or e from None
     file.seek(0)
     file.write(digest.hexdigest().encode())
 
@@ -157,16 +160,24 @@ class _Both(io.RawIOBase):
 
     def __init__(self, file: IO[bytes], tell: Callable[[bytes], object], thread: Executor):
         self._file, self._tell, self._thread = file, tell, thread
+        self.problem: OSError | None = None  # of which torch says no more than that there is one
 
     def write(self, content: Any) -> int:
         if len(content) < LONG:
             self._tell(content)
-            return self._file.write(content)
+            return self._written(content)
         telling = self._thread.submit(self._tell, content)
         try:
-            return self._file.write(content)
+            return self._written(content)
         finally:
             telling.result()
+
+    def _written(self, content: Any) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as e:
+            self.problem = e
+            raise
 
     def flush(self) -> None:
         self._file.flush()

@@ -19,6 +19,7 @@ from ..strategies.attacks.victims import MaskedGradients, in_chunks
 from ..strategies.base import OwnLoop, State, Strategy
 from ..strategies.learner import Learner
 from ..strategies.rng import Rng
+from ..streams.evaluation import ALL
 from ..streams.experience import Batch, Stream
 from .journal import Row
 from .run import Run
@@ -115,8 +116,11 @@ class Target:
 
 def robustness(run: Run, stream: Stream, learner: Learner, strategy: Strategy, state: State, now: int) -> Row:
     """What the run's attacks leave after experience `now`: for each its robust accuracy on every experience met so
-    far, and the share of its samples that it fooled; None where there was none to fool.
+    far that is tested on now, None for the others, and the share of its samples that it fooled; None where there was
+    none to fool.
     """
+    if not any(j <= now for j in stream.tested(now)):
+        return {text: {"robust": [], "success": None} for text in run.attacks}
     with learner.resting(), swift(learner.model):
         target = Target.of(stream, learner, strategy, state, now, run.attack_samples, run.seed)
         told = {}
@@ -127,7 +131,7 @@ def robustness(run: Run, stream: Stream, learner: Learner, strategy: Strategy, s
                 attack, _ = target.prepared(names.attack(text), run.seed)
                 got = target.attacked(attack, seed=run.seed)
             success = got.success if got.tried.any() else None
-            told[text] = {"robust": list(target.shares(got.still)), "success": success}
+            told[text] = {"robust": _row(stream, now, target.shares(got.still)), "success": success}
             if caught:
                 told[text]["caution"] = str(caught[-1].message)
     return told
@@ -135,6 +139,7 @@ def robustness(run: Run, stream: Stream, learner: Learner, strategy: Strategy, s
 
 def refuse(run: Run, stream: Stream, learner: Learner, strategy: Strategy, state: State) -> None:
     """Raise ValueError where the run's attacks do not fit it, before anything is learned."""
+    stream = replace(stream, evaluation=ALL)
     target = Target.of(stream, learner, strategy, state, stream.marks[0], run.attack_samples, run.seed)
     with learner.resting():
         target.refuse_unrepeatable()
@@ -162,6 +167,15 @@ def swift(model: nn.Module) -> Iterator[None]:
     finally:
         for p, data in were:
             p.data = data
+
+
+def _row(stream: Stream, now: int, shares: Sequence[float]) -> list[float | None]:
+    """What was left on each experience met so far, in its column."""
+    columns = [stream.marks.index(j) for j in stream.tested(now) if j <= now]
+    row: list[float | None] = [None] * (1 + max(columns))
+    for column, share in zip(columns, shares, strict=True):
+        row[column] = share
+    return row
 
 
 def _samples(stream: Stream, now: int, count: int, seed: int, train: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,13 +13,14 @@ from typing import cast
 
 import torch
 
+from ..errors import asks_to_leave, why
 from ..strategies import names
 from ..strategies.abreast import EXACT
-from ..strategies.blame import asks_to_leave, described
 from ..strategies.fitness import Caution
 from ..strategies.loop import Bookmark, Milestone
 from ..strategies.together import Alone, alike, gain, learn_together, refuse_together
 from ..streams.dataset import Dataset
+from . import ends
 from .continual import Continual
 from .events import Event, Failed, Grouped, Kept
 from .execute import execute, finished, resumable
@@ -87,11 +88,11 @@ def choose(runs: Sequence[AnyRun], site: Site, dataset: Dataset | None) -> Group
             return _grouped(runs, False, f"one after another: less than {SHORT} steps each")
         faster = gain(stream, lambda n: build(left[n], dataset)[1:], len(left), plan)
     except Exception as e:  # the runs themselves meet it and say so
-        return _grouped(runs, False, f"one after another: {described(e)}")
+        return _grouped(runs, False, f"one after another: {why(e)}")
     except SystemExit as e:
         if not asks_to_leave(e):
             raise
-        return _grouped(runs, False, f"one after another: {described(e)}")
+        return _grouped(runs, False, f"one after another: {why(e)}")
     told = f"{faster:.1f} x as fast as one after another"
     return _grouped(runs, faster >= WORTH, f"together, {told}" if faster >= WORTH else f"one after another: not {told}")
 
@@ -132,6 +133,8 @@ def _at_once(group, site: Site, dataset: Dataset, alive: Callable[[], None]) -> 
                 elif not isinstance(event, Kept):
                     shared.leave(n, event)
                     yield event
+            if ends.asked() and going:  # each has come to a checkpoint in this turn
+                raise ends.Ended
     except Parted as e:
         which = e.which
     else:

@@ -32,8 +32,8 @@ class Kind:
 
     work: Callable[..., Work]  # of a run, its data, what is called after every step, and where
     refuse: Callable[..., str]  # raises ValueError for a run that cannot work with its data there; says its doubts
-    metrics: Callable[[Sequence[Row]], dict[str, float]]  # what a tracker is told with the last of some rows
-    figures: Callable[[Any, Sequence[Row]], dict[str, Any]]  # Matplotlib figures of a finished run, by file name
+    curves: Callable[[], Callable[[Row], dict[str, float]]]  # called with rows in order, gives a tracker's points
+    tables: Callable[[Sequence[Row]], dict[str, str]]  # of a finished run, CSV texts by file name
     compared: Callable[..., Any]  # a Comparison of outcomes
     report: Callable[[Any], str]  # its report, as HTML
     line: Callable[..., str]  # what to type for runs of some methods from some seeds

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import ends
 from .site import Site
 
 Packed = dict[str, Any]  # a Dataset as numpy arrays and names, for the object store; of mapped samples, where they lie
@@ -82,9 +83,16 @@ class Worker:
         if chosen:
             yield chosen
         some = runs if chosen and chosen.together else runs[:1]
-        for event in self._together.execute_together(some, self._site, dataset, self._alive):
-            self._alive()
-            yield event
+        try:
+            for event in self._together.execute_together(some, self._site, dataset, self._alive):
+                self._alive()
+                yield event
+        except ends.Ended:  # at a checkpoint, as `pause` has asked for
+            return
+
+    def pause(self) -> None:
+        """Let the runs in hand come to a checkpoint, and make them no further."""
+        ends.ask()
 
     def _dataset(self, run, arrays: Packed | str | None):
         if arrays == UNSHARED:

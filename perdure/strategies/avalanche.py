@@ -17,7 +17,7 @@ from . import avalanche_state
 from .base import OwnLoop
 from .finite import Diverged
 from .learner import Learner
-from .loop import Milestone, Plan, judged
+from .loop import Milestone, Plan, before_learning, judged
 from .nested import state_bytes
 
 OWN = {"model", "optimizer", "criterion", "train_mb_size", "train_epochs", "eval_mb_size", "device", "plugins"}
@@ -69,8 +69,7 @@ class AvalancheStrategy(OwnLoop):
                 f"Avalanche's ER_AML waits for ever where a class has no whole batch in memory; give {least}"
             )
         theirs = self.made(learner, plan, due)
-        before = [stream[j] for j in stream.tested(stream.marks[0])]
-        baseline, first = judged(learner, before, _answers(theirs, classes)), 0
+        baseline, first = judged(learner, before_learning(stream), _answers(theirs, classes)), 0
         if checkpoint is not None:
             _prepare(theirs)
             avalanche_state.restore(theirs, checkpoint["strategy"]["theirs"])
@@ -85,7 +84,8 @@ class AvalancheStrategy(OwnLoop):
             losses = _trained(theirs, stream, i)
             if i not in stream.marks:
                 continue
-            accuracy = judged(learner, [stream[j] for j in stream.tested(i)], _answers(theirs, classes))
+            told = judged(learner, [stream[j] for j in stream.tested(i)], _answers(theirs, classes))
+            accuracy = stream.spread(i, told)
             state = {"theirs": avalanche_state.told(theirs), "classes": theirs.plugins[0].classes}
             after = {"model": _snapshot(theirs, learner), "strategy": state, "baseline": baseline, "experience": i + 1}
             spent, started = time.perf_counter() - started, time.perf_counter()

@@ -69,8 +69,8 @@ class Milestone:
 
     experience: int  # the how manieth mark, from 0
     loss: float  # mean over the last epoch of the last experience
-    accuracy: tuple[float, ...]  # on the test split of every experience in `Stream.tested`
-    baseline: tuple[float, ...]  # the same before anything was learned
+    accuracy: tuple[float, ...]  # on the test split of each experience; NaN of those not in `Stream.tested`
+    baseline: tuple[float, ...]  # the same before anything was learned; empty where not all are tested on each time
     state_bytes: int  # that the strategy carries on
     seconds: float  # spent by this attempt since the mark before
     checkpoint: dict[str, Any]
@@ -155,10 +155,15 @@ def begun(
     learner.compiled = compiled(learner) if plan.compiled else None
     if checkpoint is None:
         learner.phase("evaluate")
-        before = [stream[j] for j in stream.tested(stream.marks[0])]
-        return state, evaluate(learner, before, strategy, state), 0
+        return state, evaluate(learner, before_learning(stream), strategy, state), 0
     learner.model.load_state_dict(checkpoint["model"])
     return checkpoint["strategy"], tuple(checkpoint["baseline"]), checkpoint["experience"]
+
+
+def before_learning(stream: Stream) -> list[Experience]:
+    """What is tested on before anything is learned, to know what learning others did for an experience: none where not
+    all are tested on each time."""
+    return [stream[j] for j in stream.tested(stream.marks[0])] if stream.evaluation.kind == "all" else []
 
 
 def reached(
@@ -171,7 +176,7 @@ def reached(
     losses: Tensor,
 ) -> Milestone:
     """The milestone once experience i has been learned, with the losses of its last epoch; no time has been spent."""
-    accuracy = evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state)
+    accuracy = stream.spread(i, evaluate(learner, [stream[j] for j in stream.tested(i)], strategy, state))
     extras, kept = strategy.describe(learner, state), after(learner, state, baseline, i)
     aims = [replace(stream[i], test=aim) for known in stream.aims[: i + 1] for aim in known]
     if aims:  # of a poisoner, who has been at work on the experiences so far
@@ -327,6 +332,8 @@ def judged(
     def right(b: Batch) -> Tensor:
         return learner.masked(answers(b), b.task).argmax(1) == b.y
 
+    if not experiences:
+        return ()
     with learner.resting():
         hits = [torch.cat([right(b) for b in e.test.chunks(chunk)]).double().mean() for e in experiences]
     return tuple(torch.stack(hits).tolist())

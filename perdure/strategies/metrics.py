@@ -1,11 +1,13 @@
 """What an accuracy matrix says (Lopez-Paz & Ranzato 2017, arXiv:1706.08840; Chaudhry et al. 2018, arXiv:1801.10112).
 
 R[i][j] is the accuracy on experience j once experience i has been learned, both from 0. A row may end
-early: classes to come are shut in a class-incremental stream, so there is nothing to measure beyond j = i.
+early: classes to come are shut in a class-incremental stream, so there is nothing to measure beyond j = i. NaN stands
+where no test was made; a mean is over those that were.
 """
 
 from collections.abc import Sequence
-from math import nan
+from itertools import zip_longest
+from math import isnan, nan
 
 Matrix = Sequence[Sequence[float]]
 
@@ -13,13 +15,13 @@ Matrix = Sequence[Sequence[float]]
 def average_accuracy(matrix: Matrix) -> float:
     """ACC: mean over j <= i of R[i][j], with i the last experience learned (1706.08840, eq. 2)."""
     last = len(matrix) - 1
-    return _mean(matrix[last][j] for j in range(last + 1))
+    return _mean(_at(matrix, last, j) for j in range(last + 1))
 
 
 def backward_transfer(matrix: Matrix) -> float:
     """BWT: mean over j < i of R[i][j] - R[j][j], with i the last (1706.08840, eq. 3). NaN for one experience."""
     last = len(matrix) - 1
-    return _mean(matrix[last][j] - matrix[j][j] for j in range(last))
+    return _mean(_at(matrix, last, j) - _at(matrix, j, j) for j in range(last))
 
 
 def forward_transfer(matrix: Matrix, baseline: Sequence[float]) -> float:
@@ -28,15 +30,17 @@ def forward_transfer(matrix: Matrix, baseline: Sequence[float]) -> float:
     NaN where rows end at the diagonal, as they do in class-incremental streams.
     """
     pairs = range(1, len(matrix))
-    if any(len(matrix[j - 1]) <= j for j in pairs):
+    if any(isnan(_at(matrix, j - 1, j)) or j >= len(baseline) for j in pairs):
         return nan
     return _mean(matrix[j - 1][j] - baseline[j] for j in pairs)
 
 
 def forgetting(matrix: Matrix) -> float:
     """Mean over j < i of max_{l < i} R[l][j] - R[i][j], with i the last (1801.10112, eq. 3). NaN for one experience."""
-    last = len(matrix) - 1
-    return _mean(max(row[j] for row in matrix[:last] if j < len(row)) - matrix[last][j] for j in range(last))
+    last, best = len(matrix) - 1, _Best()
+    for row in matrix[:last]:
+        best.add(row)
+    return _mean(best.known[j] - _at(matrix, last, j) for j in range(min(last, len(best.known))))
 
 
 def summary(matrix: Matrix, baseline: Sequence[float]) -> dict[str, float]:
@@ -48,6 +52,50 @@ def summary(matrix: Matrix, baseline: Sequence[float]) -> dict[str, float]:
     }
 
 
+class Running:
+    """`summary` of a matrix that grows row by row, to the same bits, in time that grows with the row alone."""
+
+    def __init__(self, baseline: Sequence[float] = ()):
+        self._baseline, self._count, self._ahead = baseline, 0, True
+        self._best = _Best()
+        self._learned: list[float] = []  # right after each
+        self._gains: list[float] = []  # before each but the first, over the baseline
+
+    def add(self, row: Sequence[float]) -> dict[str, float]:
+        last = self._count
+        forgotten = [best - now for best, now in zip(self._best.known[:last], row, strict=False)]
+        moved = [now - learned for now, learned in zip(row, self._learned, strict=False)]
+        told = {
+            "accuracy": _mean(row[: last + 1]),
+            "forgetting": _mean(forgotten),
+            "backward_transfer": _mean(moved),
+            "forward_transfer": _mean(self._gains) if self._ahead else nan,
+        }
+        self._best.add(row)
+        self._learned.append(row[last] if last < len(row) else nan)
+        self._count = last + 1
+        if self._ahead and last + 1 < min(len(row), len(self._baseline)) and not isnan(row[last + 1]):
+            self._gains.append(row[last + 1] - self._baseline[last + 1])
+        else:
+            self._ahead = False
+        return told
+
+
+class _Best:
+    """The highest accuracy on each experience over rows; NaN where no test was made on it."""
+
+    def __init__(self):
+        self.known: list[float] = []
+
+    def add(self, row: Sequence[float]) -> None:
+        pairs = zip_longest(self.known, row, fillvalue=nan)
+        self.known = [best if isnan(now) or best >= now else now for best, now in pairs]
+
+
+def _at(matrix: Matrix, i: int, j: int) -> float:
+    return matrix[i][j] if j < len(matrix[i]) else nan
+
+
 def _mean(values) -> float:
-    listed = list(values)
+    listed = [value for value in values if not isnan(value)]
     return sum(listed) / len(listed) if listed else nan

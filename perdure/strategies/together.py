@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import asks_to_leave
 from ..streams.experience import Batch, Stream
 from .abreast import Abreast, aligned, watched
 from .base import State, Strategy, stages
-from .blame import asks_to_leave
 from .fitness import Caution, caution
 from .learner import Learner
 from .looked import looked

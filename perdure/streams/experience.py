@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import nan, prod
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from .ahead import ahead
+from .evaluation import ALL, Evaluation
 from .mapped import Mapped, gathered
 
 Protocol = Literal["task", "class", "domain"]
@@ -149,6 +150,7 @@ class Stream:
     order: tuple[int, ...] | None = None  # the task of every experience; task i in experience i by default
     tests: tuple[int, ...] | None = None  # experiences at whose end tests are made, each on its own; all by default
     aims: Sequence[tuple[Split, ...]] = ()  # of each experience: samples, and the answers that a poisoner wants to them
+    evaluation: Evaluation = ALL  # which of them are tested on at a mark
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
@@ -196,7 +198,16 @@ class Stream:
         """
         if now not in self.marks:
             return ()
-        return tuple(m for m in self.marks if m <= now) if self.protocol == "class" else self.marks
+        every = tuple(m for m in self.marks if m <= now) if self.protocol == "class" else self.marks
+        return self.evaluation.chosen(every, self.marks.index(now) + 1, len(self.marks))
+
+    def spread(self, now: int, values: Sequence[float]) -> tuple[float, ...]:
+        """What tests at a mark came to, each in the column of its experience; NaN where none was made."""
+        columns = [self.marks.index(m) for m in self.tested(now)]
+        row = [nan] * (1 + max(columns, default=-1))
+        for column, value in zip(columns, values, strict=True):
+            row[column] = value
+        return tuple(row)
 
     def to(self, device: torch.device | str) -> "Stream":
         if torch.device(device) == self[0].test.device:

@@ -229,7 +229,7 @@ def test_python_and_the_command_line_have_the_same_defaults():
 
 
 def test_help_brings_no_torch_and_shows_examples():
-    code = "import sys, perdure.jobs.main; print({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules))"
+    code = "import sys, perdure.jobs.app; print({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
     assert 'naive "rehearsal(500)" "rehearsal(500) + ewc(100)"' in " ".join(perdure("compare", "--help").stdout.split())

@@ -7,13 +7,13 @@ import torch
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import mlflow_tracker
 from perdure.platform.assault import assault, drawn
 from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.naming import metric_name
 from perdure.platform.run import Run
 from perdure.platform.site import Site
+from perdure.platform.tracking import mlflow_client
 from perdure.strategies.attacks.evaluate import attack
 from perdure.strategies.loop import Plan
 
@@ -140,11 +140,11 @@ def test_report_and_mlflow_tell_of_an_attack(made, tmp_path):
     told = [assault(run.id, ["pgd(0.2)"], home=home, samples=60, tracking_uri=uri) for _ in range(2)]
     page = told[0].report.read_text()
     assert "What is left" in page and "data:image/png" in page and told[0].assault.line.replace("'", "&#39;") in page
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     (known,) = client.search_runs(["1"])  # the second time it was there
     assert known.data.tags["perdure.attacked"] == run.id and known.data.params["strategy"] == "naive"
     name = metric_name("pgd(0.2)/robust_accuracy")
     assert known.data.metrics[name] == told[1].blows[0].measures["robust_accuracy"]
     assert {a.path for a in client.list_artifacts(known.info.run_id)} == {"figures", "report.html", "attacks.json"}
     away = assault(run.id, ["fgsm"], home=home, samples=60, tracking_uri=f"http://127.0.0.1:{free_port()}")
-    assert "MLflow does not take it" in away.undelivered
+    assert "MLflow at http://127.0.0.1:" in away.undelivered and "does not take it (API request" in away.undelivered

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from perdure.notation import NotationError
-from perdure.platform import mlflow_tracker
 from perdure.platform.gallery import _arc, _divergence, _pairs
 from perdure.platform.generate import Generation, generate
+from perdure.platform.tracking import mlflow_client
 from perdure.strategies.finite import Diverged
 from perdure.strategies.generators.base import Progress
 from perdure.strategies.generators.names import generator
@@ -69,7 +69,7 @@ def test_mlflow_has_curves_measures_and_artifacts_once(tmp_path):
     assert "the same command delivers it later" in away.undelivered
     made = [generate(asked, str(tmp_path), tracking_uri=uri) for _ in range(2)][-1]
     assert not made.undelivered
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("perdure").experiment_id])
     assert run.data.params["generator"] == "vae(3, hidden=(16,), steps=20)" and run.info.status == "FINISHED"
     assert run.data.metrics["elbo"] == made.measures["elbo"]

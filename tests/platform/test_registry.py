@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import perdure
-from perdure.platform import mlflow_tracker
 from perdure.platform.live.kept import Kept
 from perdure.platform.live.registry import Registration, Registry
 from perdure.platform.records import read_sealed
+from perdure.platform.tracking import mlflow_client
 
 from ..servers import free_port
 
@@ -58,12 +58,12 @@ def registered(tmp_path_factory):
 
 
 def versions(uri):
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     return sorted(client.search_model_versions("name = 'kinds'"), key=lambda v: int(v.version))
 
 
 def run_of(uri):
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("perdure").experiment_id])
     return client, run
 
@@ -72,7 +72,7 @@ def test_every_arrival_is_a_version_and_the_alias_moves_while_no_class_falls(reg
     _, uri, heard = registered
     found = versions(uri)
     assert [v.tags["perdure.arrival"] for v in found] == ["1", "2", "3"]
-    assert str(mlflow_tracker.client(uri).get_model_version_by_alias("kinds", "champion").version) == "2"
+    assert str(mlflow_client.client(uri).get_model_version_by_alias("kinds", "champion").version) == "2"
     assert found[1].tags["alias.champion"] == "champion is version 2"
     told = found[2].tags["alias.champion"]
     assert told.startswith("champion stays with version 2: class 0 fell from 100.0% to 0.0%, class 1 fell")
@@ -118,7 +118,7 @@ def test_what_a_crash_has_hidden_is_found_and_not_made_twice(registered, tmp_pat
 def test_the_alias_is_where_a_person_has_put_it(registered):
     """Moved back by hand, it is that version which a new one is held against; of another make, it stays."""
     state, uri, _ = registered
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     registry = _opened(state, uri)
     rows = Kept(state).journal.rows()
     assert registry._fallen("3", rows) == ""

@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import mlflow_tracker
 from perdure.platform.api import compare
 from perdure.platform.assault import assault
 from perdure.platform.command import line
@@ -17,6 +16,7 @@ from perdure.platform.journal import Journal, robustness, under
 from perdure.platform.naming import file_name, metric_name
 from perdure.platform.run import Run
 from perdure.platform.site import Site
+from perdure.platform.tracking import mlflow_client
 from perdure.strategies.loop import Plan
 
 PLAN = Plan(epochs=2, batch_size=32)
@@ -111,12 +111,12 @@ def test_league_report_and_mlflow_tell_of_attacks(tmp_path):
     page = Path(known["report"]).read_text()
     assert "Under attack" in page and "under pgd(eps=0.1, steps=3) %" in page and "poison_success" in page
     assert page.count("<svg") == 3 + 2 * 3 + 2  # accuracy, either attack, and how far the poisoner got
-    client = mlflow_tracker.client(uri)
+    client = mlflow_client.client(uri)
     children = [r for r in client.search_runs(["1"]) if "perdure.run" in r.data.tags]
     told = {r.data.params["strategy"]: r.data.metrics for r in children if r.data.params["seed"] == "0"}
     first = next(r for r in known["runs"] if r["strategy"] == "naive" and r["seed"] == 0)
     robust = told["naive"][metric_name("pgd(steps=3)/robust_accuracy")]
     assert robust == pytest.approx(sum(first["robust"]["pgd(steps=3)"][-1]) / 5)
     assert {"trigger/success", "trigger/robust_forgetting", "trigger/experience_05"} <= set(told["naive"])
-    held = {a.path for a in client.list_artifacts(children[0].info.run_id, "figures")}
-    assert {"figures/robust_trigger.png", f"figures/{file_name('robust_pgd(steps=3)')}.png"} <= held
+    held = {a.path for a in client.list_artifacts(children[0].info.run_id)}
+    assert {"robust_trigger.csv", f"{file_name('robust_pgd(steps=3)')}.csv", "accuracy_matrix.csv"} <= held

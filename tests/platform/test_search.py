@@ -16,7 +16,6 @@ from perdure.platform.command import Command
 from perdure.platform.execute import execute, finished
 from perdure.platform.found import found
 from perdure.platform.journal import Journal
-from perdure.platform.mlflow_tracker import client
 from perdure.platform.run import Run
 from perdure.platform.search import api, tune
 from perdure.platform.search.results import Searched, Tried, html
@@ -26,6 +25,7 @@ from perdure.platform.set_aside import set_aside
 from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.platform.tracker import Untracked
+from perdure.platform.tracking.mlflow_client import client
 from perdure.strategies.loop import Plan
 from perdure.streams.digits import Digits
 from perdure.streams.places import Places

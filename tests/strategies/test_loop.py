@@ -240,5 +240,5 @@ def test_bfloat16_is_of_what_layers_multiply_and_of_nothing_that_is_kept():
     assert not same(half.checkpoint["model"], full.checkpoint["model"])
     assert near(half.checkpoint["model"], full.checkpoint["model"], 0.05)
     assert half.accuracy == pytest.approx(full.accuracy, abs=0.05)
-    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16"):
+    with pytest.raises(ValueError, match="precision must be 'float32' or 'bfloat16', got 'float8'"):
         Plan(precision="float8")

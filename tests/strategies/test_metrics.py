@@ -1,3 +1,4 @@
+import random
 from math import isnan
 
 import pytest
@@ -37,3 +38,17 @@ def test_one_experience_has_neither_past_nor_transfer():
 def test_half_way_through_a_stream():
     assert metrics.average_accuracy(FULL[:2]) == pytest.approx(0.75)
     assert metrics.forgetting(FULL[:2]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_row_by_row_is_the_same_as_all_at_once(seed):
+    """To the bit, after every row, wherever rows end: at the diagonal, at the last experience, or at once."""
+    chance = random.Random(seed)
+    count = chance.randint(1, 12)
+    ends = [lambda i: i + 1, lambda i: count, lambda i: min(count, i + 3), lambda i: i + 1 if i < 3 else count]
+    rows = [[chance.random() for _ in range(ends[seed % 4](i))] for i in range(count)]
+    baseline = [chance.random() for _ in range(count)]
+    running = metrics.Running(baseline)
+    for i, row in enumerate(rows):
+        told, plain = running.add(row), metrics.summary(rows[: i + 1], baseline)
+        assert list(map(repr, told.items())) == list(map(repr, plain.items()))

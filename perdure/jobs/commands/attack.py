@@ -41,7 +41,7 @@ def attack(
 
         perdure attack "hop_skip_jump" --run 5f2c --threat "black(5000, sees='labels')" --fleet
     """
-    from ...platform.mlflow_tracker import default_uri
+    from ...platform.tracking.addresses import default_uri
 
     arguments = {"home": home, "data": data, "samples": samples, "seed": seed, "plugin": tuple(plugin or ())}
     arguments |= {"here": here and not address and slots is None, "slots": slots, "address": address}

@@ -39,7 +39,7 @@ def generate(
         perdure generate "gan(64)" --on "images('photos', size=32)" --seed 3
     """
     from ...platform.generate import Generation
-    from ...platform.mlflow_tracker import default_uri
+    from ...platform.tracking.addresses import default_uri
 
     asked, uri = Generation(generator, on, seed, threads, device), (tracking_uri or default_uri()) if tracking else None
     made = _watched(console(stderr=True), asked, home, data, uri, again)

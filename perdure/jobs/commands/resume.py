@@ -16,6 +16,7 @@ def resume(
     here: Annotated[bool | None, Option("--here/--fleet", help="In this process, or on Ray actors.")] = None,
     slots: o.Slots = None,
     address: o.Address = None,
+    tracking: Annotated[bool | None, Option("--tracking/--no-tracking", help="Mirror everything in MLflow.")] = None,
     tracking_uri: o.TrackingUri = None,
     json: o.Json = False,
     recipe: o.RecipeFile = None,
@@ -24,7 +25,8 @@ def resume(
 
     Settings are those of the time before, but for those given now. Example: `perdure resume`
     """
-    given = {"data": data, "here": here, "slots": slots, "address": address, "tracking_uri": tracking_uri}
+    given = {"data": data, "here": here, "slots": slots, "address": address}
+    given |= {"tracking": tracking, "tracking_uri": tracking_uri}
     changed = {k: v for k, v in given.items() if v is not None}
     from ...platform import api
     from ..watch import trial

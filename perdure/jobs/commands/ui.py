@@ -1,10 +1,10 @@
 """MLflow's own pages over everything tracked, on loopback."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -23,22 +23,25 @@ def ui(
 
 def _serve(port: int, uri: str | None) -> None:
     """Run MLflow's server until it is interrupted. Raises ValueError where there is nothing to show."""
-    from ...platform.mlflow_tracker import default_uri
     from ...platform.secrets import masked
+    from ...platform.tracking.addresses import artifacts_beside, default_uri, file_of
 
     uri = uri or default_uri()
+    file = file_of(uri)
     if uri.startswith(("http://", "https://")):
         raise ValueError(f"{masked(uri)} is a server already: open it in a browser")
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if file is not None and not file.exists():
         raise ValueError(f"nothing has been tracked in {masked(uri)} yet; make a run first: perdure compare")
     port = _free(port)
     print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_BACKEND_STORE_URI": uri}  # all may read a command line
+    quiet |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts_beside(file)} if file is not None else {}
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet})
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet}, process_group=0)
     try:
         server.wait()
-    except KeyboardInterrupt:
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # it has processes of its own
         server.wait()
 
 

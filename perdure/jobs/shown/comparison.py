@@ -32,7 +32,7 @@ def ended(made: Any, say: Callable[[str], None]) -> None:
         say(made.undelivered)
     if made.stopped:
         say("stopped; go on with: perdure resume")
-    say(f"report: {made.report}")
+    say(made.unwritten or f"report: {made.report}")
     say("next:   perdure ui")
 
 

@@ -75,8 +75,8 @@ def _extras(known: "Outcome", console) -> None:
 
 
 def percents(shares) -> str:
-    """Side by side."""
-    return "".join(f"{100 * v:7.1f}" for v in shares)
+    """Side by side; a dash where no test was made."""
+    return "".join(f"{'–':>7}" if v is None or isnan(v) else f"{100 * v:7.1f}" for v in shares)
 
 
 def outcome_json(known: "Outcome") -> str:

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 
-from ...strategies.blame import described
+from ...errors import why
 from ...streams.live import Arrival, LiveSource, SetAside, verified
 
 LOOKS = 0.2  # seconds between two looks at a source where nothing had come
@@ -50,5 +50,5 @@ def feed(source: LiveSource, seen: set[str], idle: float | None) -> Iterator[Arr
 def _failure(source: LiveSource, error: Exception) -> SetAside:
     """What a source has raised, each time anew."""
     name = f"what {type(source).__name__} tells of"
-    id = hashlib.sha256(repr((time.time(), described(error))).encode()).hexdigest()
-    return SetAside(id, name, f"the source raised {described(error)}; it is asked again")
+    id = hashlib.sha256(repr((time.time(), why(error))).encode()).hexdigest()
+    return SetAside(id, name, f"the source raised {why(error)}; it is asked again")

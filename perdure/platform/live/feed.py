@@ -1,14 +1,11 @@
 """A source and what learns from it: both in this process, or two Ray actors with so many arrivals between them."""
 
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ...streams.live import Arrival, LiveSource, SetAside
-from .. import cluster, plugins
+from .. import cluster, ends, plugins
 from ..site import Site
 from .asking import feed
 from .following import Following
@@ -45,35 +42,15 @@ class Here:
         return feed(self._source, self._keeper.seen(), self._idle)
 
     def take(self, item):
-        with self._interruptible():
+        with ends.patiently():
             self._keeper.take(item)
 
     def go_on(self):
-        with self._interruptible():
+        with ends.patiently():
             self._keeper.go_on()
 
     def close(self):
         pass
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C asks for a bookmark, the second does not wait for it."""
-
-        def asked(*of_signal: object) -> None:
-            if self._keeper.pausing:
-                raise KeyboardInterrupt
-            self._keeper.pause()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, asked)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if self._keeper.pausing:
-            raise KeyboardInterrupt
 
 
 class Reader:
@@ -108,7 +85,7 @@ class Learning:
         return not self._keeper.pausing
 
     def pause(self) -> None:
-        self._keeper.pause()
+        ends.ask()
 
 
 class Apart:

@@ -231,6 +231,6 @@ def _registry(
 ) -> Registry | None:
     if not tracking:
         return None
-    from ..mlflow_tracker import default_uri
+    from ..tracking.addresses import default_uri
 
     return Registry(kept, following, created, uri or default_uri(), registration)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import place, why
 from ...strategies import names
-from ...strategies.blame import described, place
 from ...strategies.finite import Diverged
 from ...strategies.fitness import Caution
 from ...strategies.learner import Learner
@@ -22,6 +22,7 @@ from ...strategies.loop import Bookmark, Milestone, learn
 from ...streams.dataset import DataError
 from ...streams.experience import Experience, Stream
 from ...streams.live import Arrival, SetAside
+from .. import ends
 from ..execute import Due, resumable
 from ..journal import Journal, row
 from ..records import Damaged
@@ -46,7 +47,7 @@ class Keeper:
 
     def __init__(self, following: Following, site: Site, serves: bool = False):
         torch.set_num_threads(following.threads)
-        self.following, self.site, self.serves, self.pausing = following, site, serves, False
+        self.following, self.site, self.serves = following, site, serves
         self.kept = kept.Kept(Path(site.home))
         self.learned, self.within = Store(self.kept.path / "learned"), Store(self.kept.path / "within")
         self._attempts = self.learned.claim(), self.within.claim()
@@ -98,9 +99,10 @@ class Keeper:
                 self.kept.drop(number)
                 self.within.clear()
 
-    def pause(self) -> None:
-        """Let the arrival under way come to a bookmark, and learn no other."""
-        self.pausing = True
+    @property
+    def pausing(self) -> bool:
+        """Whether the arrival under way is to come to a bookmark, and no other to be learned."""
+        return ends.asked()
 
     def _learn(self, taken: dict[str, Any], number: int) -> None:
         stream, learner = self._stream(taken, number), self._fresh(taken)
@@ -184,7 +186,7 @@ def _blamed(stones: Iterator[Milestone | Bookmark], number: int) -> Iterator[Mil
     except (ValueError, MemoryError, RuntimeError) as e:
         full = isinstance(e, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(e)
         if number and not place(e) and (full or isinstance(e, ValueError)):
-            raise DataError(f"it cannot be learned: {described(e)}") from e
+            raise DataError(f"it cannot be learned: {why(e)}") from e
         raise
 
 

@@ -20,10 +20,11 @@ import torch
 
 from ...strategies.metrics import forgetting
 from ..journal import Row, matrix
-from ..mlflow_tracker import client, exists, experiment, known_by
-from ..naming import metric_name
+from ..naming import LONGEST_NAME, LONGEST_PARAM, metric_name, shortened
 from ..records import read_sealed, write_sealed
 from ..secrets import masked
+from ..tracking.mlflow_client import client, exists, experiment, known_by
+from ..tracking.refusals import told as refused
 from . import figures
 from .following import Following
 from .kept import Kept
@@ -72,7 +73,7 @@ class Registry:
             self._client.update_run(self.known["run"], status=status)
             self.problem = ""
         except Exception as e:  # whatever is wrong there, learning goes on
-            why = f"{type(e).__name__}: {str(e).splitlines()[0][:200] if str(e) else ''}"
+            why = refused(e)
             log.info("MLflow does not take it: %s", why)
             if not self.problem:
                 where = masked(self.uri)
@@ -93,15 +94,16 @@ class Registry:
         if self.known["run"] and not exists(self._client, self.known["run"]):
             self.known = {"run": None, "rows": 0, "versions": {}}  # somebody has emptied the store
         if self.known["run"] is None:
-            into = experiment(self._client, "perdure", self.uri)
+            into = experiment(self._client, self.uri)
             tags = {FOLLOWED: str(self.created), "perdure.folder": str(self.kept.path)}
             asked = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
             found = self._client.search_runs([into], filter_string=asked, max_results=1)
             name = f"{self.following.strategy} follows"
+            name = shortened(name, LONGEST_NAME)
             made = found[0] if found else self._client.create_run(into, self.created, tags, run_name=name)
             self.known["run"] = made.info.run_id
             for key, value in self.following.row().items():
-                self._client.log_param(self.known["run"], key, str(value))
+                self._client.log_param(self.known["run"], key, shortened(str(value), LONGEST_PARAM))
             self._keep()
 
     def _rows(self) -> None:

@@ -65,7 +65,7 @@ def export(
 
 
 def _save(folder: Path, module: nn.Module, taken: Any, outputs: int, example: Any, packages: Any, about: Any) -> None:
-    from ..mlflow_tracker import quiet
+    from ..tracking.mlflow_client import quiet
 
     quiet()
     from mlflow import pytorch

@@ -66,8 +66,8 @@ class MetaComparison(Outcomes):
         return {"curves": meta_curves(groups), "steps": steps_curves(ends)}
 
     def covers(self) -> dict[str, Any]:
-        """What a tracker shows first."""
-        return {"validation": self.figures()["curves"]} if self.league else {}
+        """What a tracker shows of all runs."""
+        return {"validation" if name == "curves" else name: figure for name, figure in self.figures().items()}
 
 
 def told(rows: Sequence[Row]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from ...streams.dataset import Dataset, Source
 from ...streams.episodes import Tasks
 from ...streams.names import DATASETS, EPISODES, episode_recipe
 from ..numerics import NUMERICS
-from ..run import content
+from ..run import NORMAL, content
 
 SELDOM = ("loss", "after", "data", "code")  # fields that count where they say something
 
@@ -79,7 +79,9 @@ class MetaRun:
 
     def normal(self) -> "MetaRun":
         """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
-        return replace(
+        if NORMAL in vars(self):
+            return self
+        made = replace(
             self,
             learner=spell(meta_learner(self.learner), META_LEARNERS),
             episodes=spell(episode_recipe(self.episodes), EPISODES | DATASETS),
@@ -87,6 +89,8 @@ class MetaRun:
             optimizer=names.spelled(names.optimizer(self.outer)),
             loss=self.loss and spell(loss_of(self.loss), LOSSES),
         )
+        vars(made)[NORMAL] = True
+        return made
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""

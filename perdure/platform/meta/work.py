@@ -219,11 +219,13 @@ def _whole(value: torch.Tensor) -> float | None:
     return value.item() if value.isfinite() else None
 
 
-def _figures(run: MetaRun, rows: Sequence[Row]) -> dict[str, Any]:
-    from .figures import meta_curves, steps_curves
-
-    steps = {"steps": steps_curves({run.learner: [rows[-1]]})} if "test" in rows[-1] else {}
-    return {"validation": meta_curves({run.learner: [rows]})} | steps
+def _curves() -> Callable[[Row], dict[str, float]]:
+    return lambda row: results.told([row])
 
 
-META = Kind(Meta, refuse, results.told, _figures, results.MetaComparison, results.html, results.line)
+def _tables(rows: Sequence[Row]) -> dict[str, str]:
+    """None: curves say it all."""
+    return {}
+
+
+META = Kind(Meta, refuse, _curves, _tables, results.MetaComparison, results.html, results.line)

@@ -24,10 +24,10 @@ from ..identity import with_content
 from ..kinds import AnyRun, kind
 from ..meta.run import MetaRun
 from ..records import Damaged, read_sealed, write_sealed
+from ..room import room, written
 from ..run import Run
 from ..set_aside import set_aside, settled
 from ..site import Site
-from ..store import write
 from ..tracker import Tracker
 from ..worker import packed
 from .results import Searched, Tried, html
@@ -125,10 +125,9 @@ def conduct_search(
     data = Data(site)
     length = search.refuse(site, data)
     search.points()  # a grid that is none is told before anything starts
-    kept = asdict(how) | ({"tracking_uri": None} if how.tracking_uri and "@" in how.tracking_uri else {})
-    command = Command((), line(search, how), kept, asdict(search))
+    command = Command((), line(search, how), how.kept(), asdict(search))
     folder = command.folder(how.home)
-    with held(folder):
+    with room(folder), held(folder):
         before = read(folder).runs if (folder / "command.json").exists() else ()
         if again:
             set_aside(before, site)
@@ -144,10 +143,10 @@ def conduct_search(
         except KeyboardInterrupt:
             stopped = True
         stopped = stopped or any(final.stopped for final in made.finals)
-        told = {"line": command.line, "report": str(folder / "report.html"), "stopped": stopped, "how": kept}
+        told = {"line": command.line, "report": str(folder / "report.html"), "stopped": stopped, "how": command.how}
         made = replace(made, trials=log.tried(), **told)
-        write(folder / "report.html", html(made).encode())
-        return replace(made, undelivered=tracker.end(made))
+        unwritten = written(folder / "report.html", html(made).encode())
+        return replace(made, undelivered=tracker.end(made), unwritten=unwritten)
 
 
 def _sought(log: "Log", how: How, site: Site, data: Data, again: bool, watch: Watch) -> Searched:

@@ -48,6 +48,7 @@ class Searched:
     report: str = ""  # path of the HTML report
     stopped: bool = False  # whether it was interrupted
     undelivered: str = ""  # why the tracker has not got everything yet
+    unwritten: str = ""  # why there is no report
     how: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,7 +114,7 @@ class Searched:
         )
 
     def covers(self) -> dict[str, Any]:
-        """What a tracker shows first."""
+        """What a tracker shows of all trials."""
         return self.figures()
 
     def _ranks(self, trial: Tried) -> tuple[float, ...]:

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...strategies import names
 from ...streams.dataset import Dataset
-from ..command import Busy, held
+from ..claims import claimed
 from ..events import Event, Failed, Reached
 from ..execute import begin, execute, finished, resumable
 from ..journal import Journal, Row
@@ -143,11 +142,6 @@ def _own_settings(run: AnyRun, groups: list[Row]) -> list[Row]:
 
 
 def _made(run: AnyRun, site: Site, dataset: Dataset | None) -> Iterator[Event]:
-    """The events of a run that no other trial has in hand: an equal one is waited for, and then known."""
-    while True:
-        try:
-            with held(site.folder(run)):
-                yield from execute(run, site, dataset)
-                return
-        except Busy:
-            time.sleep(0.1)
+    """The events of a run that no other trial or command has in hand: an equal one is waited for, and then known."""
+    with claimed(site.home, run.id):
+        yield from execute(run, site, dataset)
