@@ -65,7 +65,7 @@ def test_beside_one_that_raises_in_each_hook_a_good_one_ends_with_its_bits(alone
     for name, (hook, body) in faults.items():
         bad = outcome_of(done, name)
         where = f"own.py, line {line_of(path, body)}, in {hook}"
-        assert (bad.status, bad.problem) == ("failed", f"KeyError: 'in {hook}' ({where})"), name
+        assert bad.status == "failed" and bad.problem.startswith(f"KeyError: 'in {hook}' ({where})"), name
 
 
 @pytest.mark.parametrize("here", [True, False])
