@@ -4,10 +4,16 @@ import json
 import re
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import perdure
+from perdure.platform import fleet
+from perdure.platform.events import Lost
+from perdure.platform.fleet import Fleet
+from perdure.testing.executors import RUN
 
 HOOKS = {
     "init": "learner",
@@ -126,3 +132,23 @@ def test_the_line_says_it_and_its_code_is_not_0(tmp_path, capsys):
     told = capsys.readouterr()
     assert left.value.code == 1 and "no such sensor (own.py, line " in told.out + told.err
     assert json.loads(told.out)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_one_that_takes_its_process_with_it_as_a_leak_does_loses_its_actors_and_no_other_run(alone, tmp_path):
+    path = plugin(tmp_path / "own.py", leak=("steer", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    done = perdure.compare(["leak", "naive"], home=str(tmp_path / "home"), plugins=(path,), **HOW)
+    bad = outcome_of(done, "leak")
+    assert bad.status == "failed" and re.search("lost its actor 4 times at one place, the last time: .", bad.problem)
+    assert outcome_of(done, "naive").rows == alone.rows
+
+
+def test_an_actor_that_ray_ends_for_want_of_memory_is_lost_with_that_reason(monkeypatch):
+    from ray.exceptions import OutOfMemoryError
+
+    def ended(ref):
+        raise OutOfMemoryError("Task was killed due to the node running low on memory.\nRefer to the documentation")
+
+    monkeypatch.setattr(fleet, "got", ended)
+    slot: Any = SimpleNamespace(runs=[RUN], events=iter([None]), heard=0.0)
+    assert Fleet._next(None, slot) == Lost(RUN.id, "Ray ended its actor, for its machine ran out of memory")  # type: ignore[arg-type]
