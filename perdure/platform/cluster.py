@@ -3,17 +3,18 @@
 import gc
 import logging
 import os
-import shlex
-import sys
+from collections.abc import Callable
 from math import floor
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
+from .local import Local, authenticated
 from .secrets import masked
 from .storage import JOB
 from .tamed import tamed
 
 _leaving: Thread | None = None  # ends the processes of the last cluster, and may be at it
+_ours: Local | None = None  # the cluster that this process has started and is connected to
 
 
 class TooFew(ValueError):
@@ -23,17 +24,15 @@ class TooFew(ValueError):
 def connect(address: str | None = None, dashboard: bool = False) -> bool:
     """Connect this process to Ray; says whether it did (and has to disconnect), or was connected before.
 
-    Without an address a cluster of this machine alone is started: on loopback, with a dashboard only where asked, and
-    with authentication set explicitly, since Ray would otherwise switch it on the first time and surprise
-    whoever comes next.
+    Without an address a cluster of this machine alone is started (see `local`), with a dashboard only where asked.
+    Whether one that is joined asks for a token is set explicitly, since Ray would otherwise switch it on the first time
+    and surprise whoever comes next.
     """
     address = address or ("auto" if os.environ.get(JOB) else None)  # a submitted job's own cluster
     if not address:  # despite its name the one switch that keeps every server of Ray's on 127.0.0.1
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    known = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    os.environ.setdefault("RAY_AUTH_MODE", "token" if address and known else "disabled")
     import ray
 
     if _leaving is not None:
@@ -41,8 +40,11 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
+    global _ours
     with tamed():
-        _join(address, quiet) if address else _start(dashboard, quiet)
+        _ours = None if address else Local(dashboard, quiet)
+        if address:
+            _join(address, quiet)
     _hush()
     return True
 
@@ -50,18 +52,13 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
 def _join(address: str, quiet: dict[str, Any]) -> None:
     import ray
 
+    known = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    authenticated(os.environ.get("RAY_AUTH_MODE") or ("token" if known else "disabled"))
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, TimeoutError) as e:
         why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
         raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None
-
-
-def _start(dashboard: bool, quiet: dict[str, Any]) -> None:
-    import ray
-
-    # "local": by default Ray would join whatever cluster it finds on this machine, somebody else's too
-    ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **_python(), **quiet)
 
 
 def disconnect() -> None:
@@ -74,14 +71,17 @@ def disconnect() -> None:
     import ray
     from ray._private import worker
 
-    node: Any = worker._global_node
+    global _ours
+    node, ours, _ours = cast(Any, worker._global_node), _ours, None
+    if ours is not None:
+        ours.let_go()
     if node is not None:
         end = node.kill_all_processes
 
         def beside(**how: Any) -> None:
             global _leaving
             node.kill_all_processes = end  # asked once more as this process ends
-            _leaving = Thread(target=end, kwargs=how, name="leave ray")
+            _leaving = Thread(target=_left, args=(end, how, ours), name="leave ray")
             _leaving.start()
 
         node.kill_all_processes = beside
@@ -90,8 +90,16 @@ def disconnect() -> None:
     try:
         ray.shutdown()
     finally:
+        if ours is not None:
+            ours.forget()
         if collecting:
             gc.enable()
+
+
+def _left(end: Callable[..., None], how: dict[str, Any], ours: Local | None) -> None:
+    end(**how)
+    if ours is not None:
+        ours.close()
 
 
 def slots(wanted: int | None, threads: int, gpus_per_run: float) -> int:
@@ -118,13 +126,6 @@ def where_there_is(cpus: int) -> Any:
 
     fit = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= cpus]
     return NodeAffinitySchedulingStrategy(fit[-1], soft=True) if fit else "DEFAULT"
-
-
-def _python() -> dict[str, Any]:
-    """Ray hands the path of Python to a shell as it is, for every worker with a runtime environment, which each of
-    Tune's trials has: with a space in it no worker would ever start. So it is given quoted, where it must be."""
-    quoted = shlex.quote(sys.executable)
-    return {} if quoted == sys.executable else {"runtime_env": {"py_executable": quoted}}
 
 
 def _machines() -> list[dict[str, float]]:

@@ -14,8 +14,10 @@ from typing import Any
 from .kinds import AnyRun, run_of
 from .records import Damaged, read_sealed, write_sealed
 from .run import PLAIN, Run, with_fields
+from .store import write
 
 MOST_RUNS = 100_000  # of a command
+NEWEST = "newest"  # a file that holds the id of the command that was asked for last
 
 
 class Busy(ValueError):
@@ -93,6 +95,7 @@ class Command:
         known = {"id": self.id, "line": self.line, "how": self.how, "runs": [asdict(run) for run in self.runs]}
         known |= {"search": self.search} if self.search else {}
         write_sealed(self.folder(home) / "command.json", known)
+        write(_commands(home) / NEWEST, self.id.encode())
 
     @contextmanager
     def held(self, home: str) -> Iterator[None]:
@@ -131,8 +134,10 @@ def normal(runs: Iterable[AnyRun]) -> list[AnyRun]:
 
 def folders(home: str) -> list[Path]:
     """Of all commands, the newest first."""
-    files = _commands(home).glob("*/command.json")
-    return [file.parent for file in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
+    files, newest = _commands(home).glob("*/command.json"), _commands(home) / NEWEST
+    first = newest.read_text() if newest.exists() else ""  # whatever the clock said
+    ordered = sorted(files, key=lambda f: (f.parent.name == first, f.stat().st_mtime), reverse=True)
+    return [file.parent for file in ordered]
 
 
 def read(folder: Path) -> Command:

@@ -74,6 +74,12 @@ def at_last(do: Callable[[], object]) -> None:
     _heard.last.append(do)
 
 
+def no_more(do: Callable[[], object]) -> None:
+    """That is done with."""
+    if do in _heard.last:
+        _heard.last.remove(do)
+
+
 @contextmanager
 def patiently() -> Iterator[None]:
     """A block that looks at `asked`, and comes to a checkpoint by itself: a signal is not raised in the midst of it,
@@ -129,12 +135,12 @@ def _raised() -> None:
         raise Ended
 
 
-def leave(why: bytes) -> NoReturn:
+def leave(why: bytes, with_code: int | None = None) -> NoReturn:
     """End the process as it stands."""
     _say(why)
-    for do in _heard.last:
+    for do in list(_heard.last):
         do()
-    os._exit(code())
+    os._exit(code() if with_code is None else with_code)
 
 
 def _deaf() -> None:

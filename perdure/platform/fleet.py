@@ -180,8 +180,11 @@ class Fleet:
         try:
             event = got(next(slot.events))
         except StopIteration:
-            slot.runs = []  # but where they were paused, all of them have told of their end
-            return None
+            left = slot.runs
+            if not left or ends.asked():  # all have told of their end, or were paused
+                slot.runs = []
+                return None
+            return Lost(left[0].id, "its actor was told to end")
         except RayActorError as e:
             return Lost(slot.runs[0].id, f"its {'machine' if NODE in str(e) else 'actor'} died")
         except OutOfMemoryError:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
 
 
 @contextmanager
@@ -22,10 +21,20 @@ def tamed() -> Iterator[None]:
     ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True  # which prints a C++ stack for a SIGTERM
     with ExitStack() as patched:
         if callable(signal.getsignal(signal.SIGTERM)):
-            patched.enter_context(patch.object(utils, "set_sigterm_handler", lambda handler: None))
+            patched.enter_context(_replaced(utils, "set_sigterm_handler", lambda handler: None))
         if os.getcwd() not in map(os.path.abspath, sys.path):
-            patched.enter_context(patch.object(JobConfig, "_runtime_env_has_working_dir", _with_the_scripts_folder))
+            patched.enter_context(_replaced(JobConfig, "_runtime_env_has_working_dir", _with_the_scripts_folder))
         yield
+
+
+@contextmanager
+def _replaced(of: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(of, name)
+    setattr(of, name, value)
+    try:
+        yield
+    finally:
+        setattr(of, name, before)
 
 
 def _with_the_scripts_folder(job: Any) -> bool:

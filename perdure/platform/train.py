@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 from . import cluster
 from .events import Event, Failed, Finished, Lost
@@ -107,7 +108,7 @@ class _Group:
         self._mail = remote(num_cpus=0, max_concurrency=2)(_Mailbox).remote()
         config = {"run": asdict(run), "site": site, "held": held, "mail": self._mail}
         self._folder = Path(site.home) / "train"
-        self._name = f"{run.id}-{time.time_ns()}"
+        self._name = f"{run.id}-{uuid4().hex[:12]}"
         self._thread = threading.Thread(target=self._fit, args=(config, gpu, silence), daemon=True)
         self._thread.start()
 
