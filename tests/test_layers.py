@@ -21,7 +21,15 @@ BELOW = {
 }
 WITHIN = {  # folders inside strategies that know no strategy
     "models": ["errors", "limits", "notation", "strategies.team"],
-    "generators": ["notation", "streams", "strategies.rng", "strategies.finite", "strategies.modes", "strategies.team"],
+    "generators": [
+        "notation",
+        "streams",
+        "strategies.rng",
+        "strategies.finite",
+        "strategies.modes",
+        "strategies.returned",
+        "strategies.team",
+    ],
     "meta": [
         "notation",
         "streams.episodes",
@@ -29,8 +37,16 @@ WITHIN = {  # folders inside strategies that know no strategy
         "strategies.finite",
         "strategies.modes",
         "strategies.nested",
+        "strategies.returned",
     ],
-    "attacks": ["notation", "streams.poisoned", "strategies.rng", "strategies.finite", "strategies.models"],
+    "attacks": [
+        "notation",
+        "streams.poisoned",
+        "strategies.rng",
+        "strategies.finite",
+        "strategies.models",
+        "strategies.returned",
+    ],
 }
 HEAVY = {"ray", "mlflow", "avalanche", "torchvision", "matplotlib", "sklearn", "pandas", "scipy", "pyarrow"}
 

@@ -174,7 +174,7 @@ class Fleet:
                 yield slot, event
 
     def _next(self, slot: Slot) -> Event | None:
-        from ray.exceptions import RayActorError, RayError
+        from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
         assert slot.runs
         try:
@@ -187,6 +187,8 @@ class Fleet:
             return Lost(left[0].id, "its actor was told to end")
         except RayActorError as e:
             return Lost(slot.runs[0].id, f"its {'machine' if NODE in str(e) else 'actor'} died")
+        except OutOfMemoryError:
+            return Lost(slot.runs[0].id, "Ray ended its actor, for its machine ran out of memory")
         except RayError as e:
             return Failed(slot.runs.pop(0).id, "error", last_line(e))
         slot.heard = time.monotonic()

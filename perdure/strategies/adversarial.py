@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..streams.experience import Batch, Stream
-from .attacks.base import Attack
+from .attacks.base import Attack, perturbed
 from .attacks.chance import Chance
 from .attacks.norms import NORMS, NormName, refuse_no_ball
 from .attacks.pgd import PGD, Ball, ascend
@@ -162,7 +162,7 @@ def attacked(learner: Learner, batch: Batch, rows: Tensor, attack: Attack) -> Te
     """(n, ...) what an attack makes of the samples at rows (n,), with all its strength; the learner rests meanwhile."""
     some = Batch(*(part[rows] for part in batch))
     with learner.resting():
-        return attack.perturb(victim(learner, some), some.x.detach(), some.y, chance(learner, len(rows))).detach()
+        return perturbed(attack, victim(learner, some), some.x.detach(), some.y, chance(learner, len(rows)))
 
 
 def victim(learner: Learner, batch: Batch) -> White:

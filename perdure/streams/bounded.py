@@ -87,13 +87,13 @@ def _worked(work: Callable[[], Iterator[Told]], writing: int, memory: int, secon
                 for words, arrays in work():
                     _send(pipe, "yielded", words, arrays)
                 _send(pipe, "ended", {})
-            except MemoryError:
-                _send(pipe, "full", {"gb": memory / 1e9})
             except FileNotFoundError as e:
                 _send(pipe, "gone", {"why": str(e)})
             except Exception as e:
+                full = isinstance(e, MemoryError) or isinstance(e.__cause__, MemoryError)
                 plain = isinstance(e, ValueError | OSError)  # what is raised on purpose says it all
-                _send(pipe, "raised", {"why": str(e) if plain else f"{type(e).__name__}: {e}"})
+                why = {"why": str(e) if plain else f"{type(e).__name__}: {e}"}
+                _send(pipe, "full" if full else "raised", {"gb": memory / 1e9} if full else why)
     finally:
         os._exit(0)
 

@@ -54,7 +54,7 @@ class Table(Source):
 
 
 def samples(path: Path, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Numbers (N, D) float32 and labels (N,) of a table, and the names of its columns of numbers. Raises DataError."""
+    """Numbers (N, D) float32 and labels (N,) of a table, and what its columns are called. Raises DataError."""
     with reading(f"{path} cannot be read as a table", "repair it", DataError):
         return _samples(path, label)
 

@@ -9,16 +9,25 @@ import torch
 from torch import nn
 
 from perdure.strategies import loop, savable
+from perdure.strategies.attacks.base import Attack
+from perdure.strategies.attacks.evaluate import attacked
 from perdure.strategies.base import Naive, Strategy
 from perdure.strategies.captured import steps_of
 from perdure.strategies.ewc import EWC
-from perdure.strategies.looked import Looked, WrongReturn
+from perdure.strategies.generators.base import Data, Generator, Nets
+from perdure.strategies.looked import Looked
 from perdure.strategies.loop import Plan, learn
+from perdure.strategies.meta.base import task_loss
+from perdure.strategies.meta.maml import Reptile
+from perdure.strategies.meta.train import MetaPlan, meta_learn
 from perdure.strategies.optimizers import SGD
 from perdure.strategies.rehearsal import Rehearsal
+from perdure.strategies.returned import WrongReturn
 from perdure.strategies.rng import Rng
 from perdure.strategies.together import Alone, learn_together
+from perdure.streams.episodes import Sinusoid
 from perdure.streams.experience import Batch
+from perdure.streams.places import Places
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 
@@ -84,9 +93,9 @@ WRONG = {
     ],
     "steer": [
         (lambda learner, g, s: {}, "Mine.steer must return a gradient for every weight .* lacks 1.bias, 1.weight, 3"),
-        (lambda learner, g, s: None, "a dict of gradients .* got None"),
+        (lambda learner, g, s: None, "a dict with a gradient for every weight; got None"),
         (lambda learner, g, s: g | {"other": g["1.bias"]}, "has other beside"),
-        (lambda learner, g, s: {k: v.sum() for k, v in g.items()}, r"the gradient of 1.weight as .* got \(\) float32"),
+        (lambda learner, g, s: {k: v.sum() for k, v in g.items()}, r"a gradient of 1.weight as .* got \(\) float32"),
         (lambda learner, g, s: {k: v * NAN for k, v in g.items()}, "finite numbers; got NaN .* the gradient of 1"),
         (lambda learner, g, s: {k: v.double() for k, v in g.items()}, "float64"),
     ],
@@ -165,3 +174,71 @@ def test_what_can_be_saved_reads_back(tmp_path):
     assert savable.problem(state) == ""
     torch.save(state, tmp_path / "state.pt")
     assert same(torch.load(tmp_path / "state.pt", weights_only=True), state)
+
+
+def test_an_attack_returns_samples_like_those_it_was_given():
+    @dataclass(frozen=True)
+    class Own(Attack):
+        how: int = 0
+
+        def perturb(self, victim, x, y, chance):
+            return (x[:1], x * NAN, x.double())[self.how]
+
+    x, y = torch.rand(6, 3), torch.zeros(6, dtype=torch.int64)
+    whys = [r"Own.perturb must return samples as \(6, 3\).*got \(1, 3\)", "finite samples; got NaN", "float64"]
+    for how, why in enumerate(whys):
+        with pytest.raises(WrongReturn, match=why):
+            attacked(lambda x, rows: torch.tensor([1.0, 0.0]) + 0 * x[:, :2], x, y, Own(how))
+
+
+def test_a_generator_draws_samples_of_the_shape_it_was_fitted_to():
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Generator):
+        wrong: str = ""
+
+        def networks(self, shape, conditions):
+            return Nets({"mean": nn.Linear(1, 4)})
+
+        def updates(self, nets, data, rng, start):
+            while True:
+                yield {"loss": torch.zeros(3)} if self.wrong == "updates" else {"loss": torch.zeros(())}
+
+        def drawn(self, nets, n, y, rng, state):
+            return torch.zeros(1, 4)
+
+    data = Data(torch.rand(8, 4), torch.zeros(8, dtype=torch.int64))
+    state = Own(steps=2, batch_size=4).fit(data, Rng(0))
+    with pytest.raises(WrongReturn, match=r"Own.drawn must return samples as \(3, 4\).*got \(1, 4\)"):
+        Own().sample(state, 3, Rng(0))
+    with pytest.raises(WrongReturn, match=r"Own.updates must return \(\) losses .*got a tensor \(3,\)"):
+        Own(steps=2, batch_size=4, wrong="updates").fit(data, Rng(0))
+
+
+WRONG_META = {
+    "init": (lambda own, weights, chance: None, "Own.init must return weights by name.*got None"),
+    "part": (lambda own, weights, chance: weights, "as part '"),
+    "told": (lambda own, given: ({"other": given[0]["weights"]}, given[1]), "gradients of the parts 'weights'; got"),
+    "names": (lambda own, given: ({"weights": dict(list(given[0]["weights"].items())[:1])}, given[1]), "lacks"),
+    "shape": (
+        lambda own, given: ({"weights": {k: v.sum() for k, v in given[0]["weights"].items()}}, given[1]),
+        r"Own.told must return a gradient of .* got \(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_META)
+def test_a_meta_learner_returns_gradients_like_its_weights(name):
+    wrong, why = WRONG_META[name]
+
+    class Own(Reptile):
+        def init(self, weights, chance):
+            return wrong(self, weights, chance) if name in ("init", "part") else super().init(weights, chance)
+
+        def told(self, loss, learned, task):
+            given = super().told(loss, learned, task)
+            return given if name in ("init", "part") else wrong(self, given)
+
+    model = nn.Linear(1, 1)
+    tasks, loss = Sinusoid(5, 7).tasks(Places()), task_loss(model, nn.functional.mse_loss)
+    with pytest.raises(WrongReturn, match=why):
+        list(meta_learn(tasks, model, loss, Own(), SGD(0.1), MetaPlan(2, 2), Rng(0)))

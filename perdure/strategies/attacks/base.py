@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..returned import expect_tensor
 from .chance import Chance
 from .victims import SHUT, Loss, Victim, beaten, won
 
@@ -48,6 +49,13 @@ class Attack(ABC):
     def aims_at(self) -> int | None:
         """The class that it wants answered; None for any wrong one."""
         return vars(self).get("target")
+
+
+def perturbed(attack: Attack, victim: Victim, x: Tensor, y: Tensor, chance: Chance) -> Tensor:
+    """What an attack makes of samples, without its graph. Raises WrongReturn for what is unlike them."""
+    z = attack.perturb(victim, x, y, chance)
+    expect_tensor(attack, "perturb", "samples", z, x.shape, x)
+    return z.detach()
 
 
 @dataclass(frozen=True)

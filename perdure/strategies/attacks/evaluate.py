@@ -7,9 +7,10 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
+from ..returned import finite, refuse, said
 from ..rng import Rng
 from . import given
-from .base import Attack
+from .base import Attack, perturbed
 from .chance import Chance
 from .logits import settled
 from .norms import NORMS
@@ -157,7 +158,10 @@ def _block(victim, answer, x, y, rows, logits, attack, numbers, chunk) -> Attack
     moved, spent = clean.clone(), torch.zeros_like(labels)
     if len(todo):
         one = victim(todo, logits.shape[1])
-        moved[worth] = attack.perturb(one, x[todo], y[todo], numbers.at(todo)).detach()
+        found = perturbed(attack, one, x[todo], y[todo], numbers.at(todo))
+        if not finite(found):
+            refuse(attack, "perturb", "finite samples", "NaN or an infinity among them")
+        moved[worth] = found
         spent[worth] = one.spent
     with torch.no_grad():
         told = in_chunks(answer, moved, rows, chunk)
@@ -197,7 +201,10 @@ def learned(
     """The attack as `prepared`, and how many questions about the samples that took."""
     chance = Chance.of(Rng(seed).integer("learn"), torch.arange(len(x), device=x.device))
     victim = Open(settled(answer), len(x), x.device, chunk)
-    return attack.prepared(victim, x, y, chance), int(victim.spent.sum())
+    made = attack.prepared(victim, x, y, chance)
+    if not isinstance(made, Attack):
+        refuse(attack, "prepared", "an attack", said(made))
+    return made, int(victim.spent.sum())
 
 
 def attack(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ...notation import STAR
-from .base import Attack
+from .base import Attack, perturbed
 from .norms import NORMS
 from .pgd import PGD
 from .square import Square
@@ -62,7 +62,7 @@ class Worst(Attack):
             rows = rows[victim.affords(rows, victim.toll)]
             if not len(rows):
                 continue
-            z = one.perturb(Within(victim, rows), x[rows], y[rows], chance.at(rows))
+            z = perturbed(one, Within(victim, rows), x[rows], y[rows], chance.at(rows))
             afford = victim.affords(rows, victim.toll)
             blind = ~afford & size[rows].isinf()
             found[rows[blind]] = z[blind]  # no question is left to look at it; it may fool all the same

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..finite import Diverged
 from ..modes import to_training
+from ..returned import expect_tensor, refuse, said
 from ..rng import Rng
 from .held import SAMPLES, hold
 
@@ -123,6 +124,8 @@ class Generator(ABC):
 
         with torch.enable_grad(), seeded(rng.integer("steps")):
             for made, told in zip(range(1, self.steps + 1), self.updates(nets, data, rng, start), strict=False):
+                if made == 1:
+                    self._refuse_told(told)
                 back()
                 heard.append(told)
                 if made % looks == 0 or made == self.steps:
@@ -154,6 +157,7 @@ class Generator(ABC):
             self._refuse_unseen(asked, seen)
         nets = self.restored(state)
         x = self.drawn(nets, n, asked, rng, state)
+        expect_tensor(self, "drawn", "samples", x, (n, *state["shape"]), torch.zeros(0, device=asked.device))
         return x if self.bounds is None else x.clamp(*self.bounds)
 
     def restored(self, state: State) -> Nets:
@@ -204,6 +208,13 @@ class Generator(ABC):
         strange = sorted(set(y.unique().tolist()) - set(seen.tolist()))
         if strange:
             raise ValueError(f"asked for conditions {strange}, which were not in the data; known: {seen.tolist()}")
+
+    def _refuse_told(self, told: Told) -> None:
+        if not isinstance(told, Mapping) or not told:
+            refuse(self, "updates", "() losses by name, of every step", said(told))
+        for name, value in told.items():
+            if not isinstance(value, Tensor) or value.dim():
+                refuse(self, "updates", "() losses by name, of every step", f"{said(value)} under {name!r}")
 
     def _refuse_divergence(self, values: Mapping[str, float], step: int, epoch: float) -> None:
         for name, value in values.items():

@@ -15,6 +15,7 @@ from ..finite import Diverged
 from ..nested import copied
 from ..rng import Rng
 from .base import MetaLearner, Params, TaskLoss, Told, weights_of
+from .looked import expect_learned, expect_told
 
 Gradient = Callable[[dict[str, Params], Episodes], Told]  # of what is learned, on some tasks
 Share = Callable[[dict[str, Params], list[Episodes], Rng], list[Told]]  # what each part of a meta-batch says, in order
@@ -87,6 +88,7 @@ def meta_learn(
     well; ValueError for layers that meta-learning cannot do with.
     """
     learned = learner.init(weights_of(model), rng.fold("meta")["init"])
+    expect_learned(learner, learned)
     if checkpoint is not None:
         learned = {k: {n: v.clone() for n, v in part.items()} for k, part in checkpoint["learned"].items()}
     leaves = [v.requires_grad_() for part in learned.values() for v in part.values()]
@@ -110,6 +112,8 @@ def meta_learn(
         still = {k: {n: v.detach() for n, v in part.items()} for k, part in learned.items()}
         drawn = tasks.draw(plan.batch, now["tasks"])
         told = Told.joined(share(still, parted(drawn, plan.parts), now))
+        if i == first:
+            expect_told(learner, told, still, plan.batch)
         if not told.finite.any():
             raise Diverged(
                 f"iteration {i}: the loss of all {plan.batch} tasks is not finite after {learner.steps} steps; lower "
