@@ -345,7 +345,7 @@ def test_mlflow_for_teams_keeps_secrets_out_and_ports_in():
             assert volume.partition(":")[0] in compose["volumes"]
     assert [name for name, s in services.items() if "ports" in s] == ["mlflow"]
     line = " ".join(services["mlflow"]["command"])
-    assert "postgresql://" in line and "--artifacts-destination s3://mlflow" in line and "basic-auth" in line
+    assert "postgresql+psycopg2://" in line and "--artifacts-destination s3://mlflow" in line and "basic-auth" in line
     subprocess.run(["sh", "-n", "-c", services["mlflow"]["command"][-1].replace("$$", "$")], check=True)
     wanted = set(re.findall(r"\$\{(\w+):\?", text))
     assert wanted == set(re.search(r"for name in ([^;]*);", text.replace("\\\n#", "")).group(1).split())
