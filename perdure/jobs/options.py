@@ -49,6 +49,21 @@ def _home(context: Context, value: str) -> str:
         raise BadParameter(str(e)) from None
 
 
+def _joined(value: str | None) -> str | None:
+    """A cluster that answers, which is said: environment variables of Ray's name others."""
+    from ..platform.reach import expect_head
+    from ..platform.secrets import masked
+    from .terminal import console, saying
+
+    if value and value != "auto":
+        try:
+            expect_head(value)
+        except ValueError as e:
+            raise BadParameter(str(e)) from None
+        saying(console(stderr=True))(f"on the Ray cluster at {masked(value)}")
+    return value
+
+
 def _tracked(value: str | None) -> str | None:
     """In a submitted job, no file outside of its storage."""
     from ..platform.tracking.addresses import tracking_in_job
@@ -194,7 +209,9 @@ Together = Annotated[
         rich_help_panel=WHERE,
     ),
 ]
-Address = Annotated[str | None, Option(help="Ray cluster to join, as host:6379.", rich_help_panel=WHERE)]
+Address = Annotated[
+    str | None, Option(help="Ray cluster to join, as host:6379.", callback=_joined, rich_help_panel=WHERE)
+]
 Silence = Annotated[float, Option(help="Seconds without a step that mean a hung run.", rich_help_panel=WHERE)]
 Tracking = Annotated[bool, Option(help="Mirror everything in MLflow.", rich_help_panel=WHERE)]
 TrackingUri = Annotated[

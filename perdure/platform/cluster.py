@@ -4,11 +4,13 @@ import gc
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import floor
 from threading import Thread
 from typing import Any, cast
 
 from .local import Local, authenticated
+from .reach import as_typed, expect_head
 from .secrets import masked
 from .storage import JOB
 from .tamed import tamed
@@ -52,10 +54,12 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
 def _join(address: str, quiet: dict[str, Any]) -> None:
     import ray
 
+    expect_head(address)
     known = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     authenticated(os.environ.get("RAY_AUTH_MODE") or ("token" if known else "disabled"))
     try:
-        ray.init(address=address, **quiet)
+        with nullcontext() if address == "auto" else as_typed():  # a job's own cluster stands in the environment
+            ray.init(address=address, **quiet)
     except (ConnectionError, TimeoutError) as e:
         why = "is a cluster running there, and is RAY_AUTH_TOKEN set if it asks for one?"
         raise ValueError(f"no Ray cluster answers at {masked(address)}; {why} ({masked(str(e))})") from None

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from .reach import as_typed, expect_dashboard
 from .secrets import masked, secret
 from .storage import JOB, MACHINE, STORAGE, absolute, within
 from .yaml_file import read_yaml
@@ -119,7 +120,8 @@ class Cluster:
         for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
             logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)  # they tell what they upload, every time
         known = token()
-        with self._plainly():
+        expect_dashboard(self.address)
+        with self._plainly(), as_typed():
             self._client: Any = JobSubmissionClient(
                 self.address, headers={"Authorization": f"Bearer {known}"} if known else None
             )
@@ -230,11 +232,7 @@ class Cluster:
         except AuthenticationError as e:
             raise ValueError(_unauthorized(self.address, str(e))) from None
         except ConnectionError as e:
-            raise ValueError(
-                f"no Ray dashboard answers at {self.address} ({e}); is the cluster running, and is the address that of "
-                "its dashboard, as http://head:8265? A dashboard on a head's own loopback is reached through "
-                "ssh -L 8265:127.0.0.1:8265 head"
-            ) from None
+            raise ValueError(f"the Ray dashboard at {self.address} has stopped answering ({e})") from None
 
 
 def token() -> str | None:

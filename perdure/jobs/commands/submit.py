@@ -53,7 +53,7 @@ def submit(
         parcel = packed(command, address, storage, whole=whole, runtime=more, online=online)
         cluster = Cluster(address)
         made, new = cluster.submit(parcel)
-        _say(f"{made.id} {'submitted' if new else 'is running already'}: {made.line}")
+        _say(f"{made.id} {'submitted to' if new else 'is running already at'} {cluster.address}: {made.line}")
         return _followed(cluster, made.id) if wait else 0
 
     sys.exit(_plainly(done))
@@ -132,7 +132,9 @@ def _followed(cluster: Any, id: str) -> int:
 def _cluster(address: str) -> Any:
     from ...platform.submit import Cluster
 
-    return Cluster(address)
+    cluster = Cluster(address)
+    _say(f"at {cluster.address}")
+    return cluster
 
 
 def _plainly(work: Callable[[], Any]) -> Any:
