@@ -47,7 +47,7 @@ def execute(
     alive: Callable[[], None] = lambda: None,
     part: Work | None = None,
 ) -> Iterator[Event]:
-    """Make `run`, or go on with it, or tell of it again where it is finished.
+    """Make `run`, or go on with it, or tell of it again where it is finished, or known to diverge.
 
     alive: called after every step. part: its work, where that is done together with others'; Kept is told then whenever
     it is their turn. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
@@ -60,6 +60,11 @@ def execute(
     folder = site.folder(run)
     if finished(run, site):
         yield from told(run, site)
+        return
+    if message := known_divergence(folder):
+        for reached in Journal(folder).rows():
+            yield Reached(run.id, reached, None)
+        yield Failed(run.id, "diverged", message)
         return
     store = Store(folder)
     attempt = store.claim()
@@ -83,6 +88,12 @@ def execute(
         except OSError:
             pass  # the disk is full: that is the failure already
         yield Failed(run.id, reason, message)
+
+
+def known_divergence(folder: Path) -> str:
+    """What a run's last attempt said where its numbers stopped being finite, as they would again; else nothing."""
+    ends = [note for note in Journal(folder).notes() if note.get("event") in ("start", "failed")]
+    return ends[-1]["message"] if ends and ends[-1].get("kind") == "diverged" else ""
 
 
 def finished(run: AnyRun, site: Site) -> bool:

@@ -23,7 +23,7 @@ from ..streams.dataset import Dataset
 from . import ends
 from .continual import Continual
 from .events import Event, Failed, Grouped, Kept
-from .execute import execute, finished, resumable
+from .execute import execute, finished, known_divergence, resumable
 from .journal import Journal
 from .kinds import AnyRun
 from .run import Run, build
@@ -72,7 +72,7 @@ def pieces(runs: Sequence[AnyRun], site: Site, slots: int = 1) -> list[list[AnyR
 
 def choose(runs: Sequence[AnyRun], site: Site, dataset: Dataset | None) -> Grouped | None:
     """Whether runs of one piece are learned together; None where there is nothing to choose."""
-    left = [run for run in runs if isinstance(run, Run) and not finished(run, site)]
+    left = [run for run in runs if isinstance(run, Run) and not _is_known(run, site)]
     if len(left) < 2 or dataset is None:
         return None
     if site.together:
@@ -97,6 +97,10 @@ def choose(runs: Sequence[AnyRun], site: Site, dataset: Dataset | None) -> Group
     return _grouped(runs, faster >= WORTH, f"together, {told}" if faster >= WORTH else f"one after another: not {told}")
 
 
+def _is_known(run: AnyRun, site: Site) -> bool:
+    return finished(run, site) or bool(known_divergence(site.folder(run)))
+
+
 def execute_together(
     runs: Sequence[AnyRun], site: Site, dataset: Dataset | None, alive: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
@@ -104,10 +108,13 @@ def execute_together(
     places = defaultdict(list)
     for run in runs:
         folder = site.folder(run)
-        known = None if finished(run, site) or site.storage else resumable(Store(folder), Journal(folder))[0]
+        if _is_known(run, site):
+            yield from execute(run, site, dataset, alive)
+            continue
+        known = None if site.storage else resumable(Store(folder), Journal(folder))[0]
         places[known and (known["experience"], known.get("step"), "optimizer" in known)].append((run, known))
     for group in places.values():
-        if len(group) == 1 or dataset is None or finished(group[0][0], site):
+        if len(group) == 1 or dataset is None:
             for run, _ in group:
                 yield from execute(run, site, dataset, alive)
         else:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from perdure.platform import api
 from perdure.platform.events import Failed, Finished, Reached, Started
 from perdure.platform.execute import begin, execute
 from perdure.platform.executor import Data, InProcess
@@ -90,6 +91,22 @@ def test_what_diverges_says_where_and_keeps_its_checkpoints(tmp_path):
     assert isinstance(end, Failed) and end.kind == "diverged"
     assert "experience 0, epoch 0, step" in end.message and "smaller learning rate" in end.message
     assert "Diverged" in (site.folder(run) / "error.txt").read_text()
+    steps: list[None] = []
+    again = list(execute(run, site, Data(site).of(run), lambda: steps.append(None)))
+    assert again == [Failed(run.id, "diverged", end.message)] and steps == []  # as it would again
+
+
+def test_what_diverged_later_tells_what_it_had_reached_and_is_asked_anew_on_request(tmp_path):
+    words = {"model": "mlp(8)", "steps": 3, "batch_size": 16, "home": str(tmp_path), "here": True, "tracking": False}
+    words |= {"optimizer": "sgd(1e30)", "seeds": 2}
+    first, second = (api.compare(["naive", "joint"], "split(digits, 2)", **words) for _ in range(2))
+    told = [[(o.status, o.problem, o.rows) for o in made.outcomes] for made in (first, second)]
+    assert told[0] == told[1] and {status for status, *_ in told[0]} == {"failed"}
+    attempts = [len(list(Site(str(tmp_path)).folder(o.run).glob("attempt-*"))) for o in second.outcomes]
+    assert attempts == [1, 1, 1, 1]
+    api.compare(["naive", "joint"], "split(digits, 2)", **words, again=True)
+    notes = [Journal(Site(str(tmp_path)).folder(o.run)).notes() for o in second.outcomes]
+    assert all(kept[-1]["kind"] == "diverged" for kept in notes)
 
 
 def test_an_interrupt_is_nobodys_failure_and_is_gone_on_from(tmp_path):

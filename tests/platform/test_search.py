@@ -226,6 +226,10 @@ def test_a_trial_that_diverges_is_told_and_never_the_best(tmp_path):
     trial.begin({"sgd.lr": "1e30"})
     told = trial.step()
     assert told["done"] and told["objective_0"] == 0 and told["count"] == 0 and "the loss became" in told["problem"]
+    folders = [site.folder(run) for run in trial.runs]
+    anew = Trial(search, site, DIGITS, 2, {})
+    anew.begin({"sgd.lr": "1e30"})
+    assert anew.step() == told and [len(list(f.glob("attempt-*"))) for f in folders] == [1]  # it is known
     heard, command = [], Command((), search=asdict(search))
     log = api.Log(search, command, site, 2, Untracked(), heard.append)
     command.folder(site.home).mkdir(parents=True)
