@@ -197,7 +197,7 @@ def meta(
     common = {"model": model, "optimizer": optimizer, "plan": plan, "threads": threads, "device": device}
     common |= {"tested": tested, "adapted": tuple(adapted)}
     common |= {"loss": loss if isinstance(loss, str) else spell(loss, LOSSES)}
-    runs = commands.normal(MetaRun(text, episodes, seed=seed, **common) for seed in chosen for text in texts)
+    runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
     command = Command(tuple({run.id: run for run in runs}.values()))
     asked = replace(runs[0], optimizer=optimizer and runs[0].optimizer)
     line = kind(asked).line(command.methods, asked, chosen, asdict(where.settled()))

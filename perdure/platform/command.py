@@ -5,15 +5,15 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .kinds import AnyRun, run_of
 from .records import Damaged, read_sealed, write_sealed
-from .run import PLAIN, Run, with_fields
+from .run import PLAIN, Run
 from .store import write
 
 MOST_RUNS = 100_000  # of a command
@@ -62,7 +62,7 @@ class Command:
         Raises NotationError or ValueError for what cannot be read.
         """
         expect_runs(len(strategies) * len(seeds))
-        runs = normal(Run(strategy, seed=seed, **common) for seed in seeds for strategy in strategies)
+        runs = [Run(strategy, seed=seed, **common).normal() for seed in seeds for strategy in strategies]
         once = {run.id: run for run in runs}
         return Command(tuple(once.values()))
 
@@ -120,18 +120,6 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def normal(runs: Iterable[AnyRun]) -> list[AnyRun]:
-    """Runs with every text as it is spelled, each read once for all seeds. Raises NotationError."""
-    known: dict[AnyRun, AnyRun] = {}
-    made = []
-    for run in runs:
-        one = replace(run, seed=0)
-        if one not in known:
-            known[one] = one.normal()
-        made.append(with_fields(known[one], seed=run.seed))
-    return made
-
-
 def folders(home: str) -> list[Path]:
     """Of all commands, the newest first."""
     files, newest = _commands(home).glob("*/command.json"), _commands(home) / NEWEST
@@ -143,7 +131,7 @@ def folders(home: str) -> list[Path]:
 def read(folder: Path) -> Command:
     """Raises NotationError where it names a strategy of a plugin that is not loaded."""
     it = _read(folder)
-    return Command(tuple(normal(map(run_of, it["runs"]))), it["line"], it["how"], it.get("search", {}))
+    return Command(tuple(run_of(run).normal() for run in it["runs"]), it["line"], it["how"], it.get("search", {}))
 
 
 def rows(folder: Path) -> list[AnyRun]:

@@ -21,7 +21,6 @@ from .executor import Data
 from .kinds import AnyRun
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed
-from .run import with_fields
 from .site import Site
 
 Some = TypeVar("Some", bound=Any)  # a run, or what has the same fields: data, code and numerics
@@ -38,7 +37,7 @@ def identified(run: Some, data: Data) -> Some:
 
 def with_content(run: Some, data: Data) -> Some:
     """The same of a run with texts as they are, be there distributions in them."""
-    return with_fields(run, data=data.fingerprint(run), code=combined(*run.texts()), numerics=NUMERICS)
+    return replace(run, data=data.fingerprint(run), code=combined(*run.texts()), numerics=NUMERICS)
 
 
 def expect_same(run: AnyRun, site: Site, data: Data | None = None) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,7 @@ from ..strategies.learner import Learner
 from ..strategies.loop import Plan
 from ..strategies.models.built import built
 from ..strategies.models.placed import placed
+from ..strategies.own_code import DIGESTS
 from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Source
 from ..streams.evaluation import Evaluation
@@ -28,7 +29,6 @@ from .numerics import NUMERICS
 ATTACKED = ("attacks", "attack_samples")
 # what leaves a run what it was without them
 NEUTRAL = {"start": "", "evaluate": "", "after": "", "workers": 1, "data": "", "code": "", "numerics": 1}
-NORMAL = "_normal"  # mark of a run whose texts are spelled as they are: they need not be read again
 PLAIN = {"accumulate": 1, "precision": "float32", "compiled": False}  # the same of a plan
 
 
@@ -88,19 +88,8 @@ class Run:
 
     def normal(self) -> "Run":
         """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
-        if NORMAL in vars(self):
-            return self
-        made = replace(
-            self,
-            strategy=names.spelled(names.strategy(self.strategy)),
-            stream=spell(stream_recipe(self.stream), STREAMS | DATASETS),
-            model=names.spelled(names.model(self.model)),
-            optimizer=names.spelled(names.optimizer(self.optimizer)),
-            evaluate=str(Evaluation.of(self.evaluate)),
-            attacks=tuple(dict.fromkeys(spell(attack(text), ATTACKS) for text in self.attacks)),
-        )
-        vars(made)[NORMAL] = True
-        return made
+        texts = (self.strategy, self.stream, self.model, self.optimizer, self.attacks, self.evaluate)
+        return replace(self, **_spelled(texts, frozenset(DIGESTS.items())))
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
@@ -125,12 +114,18 @@ class Run:
         return Run(**{"numerics": 1, **row, "plan": Plan(**row["plan"])})
 
 
-def with_fields(run: Any, **other: Any) -> Any:
-    """The same with other fields, none of which is a text of the notation: as normal as it was."""
-    made = replace(run, **other)
-    if NORMAL in vars(run):
-        vars(made)[NORMAL] = True
-    return made
+@lru_cache(maxsize=1024)
+def _spelled(texts: tuple[Any, ...], code: frozenset[tuple[str, str]]) -> dict[str, Any]:
+    """Texts as they are spelled, each read once for all seeds. code: what stands behind names of one's own."""
+    strategy, stream, model, optimizer, attacks, evaluate = texts
+    return {
+        "strategy": names.spelled(names.strategy(strategy)),
+        "stream": spell(stream_recipe(stream), STREAMS | DATASETS),
+        "model": names.spelled(names.model(model)),
+        "optimizer": names.spelled(names.optimizer(optimizer)),
+        "attacks": tuple(dict.fromkeys(spell(attack(text), ATTACKS) for text in attacks)),
+        "evaluate": str(Evaluation.of(evaluate)),
+    }
 
 
 def content(run: Any) -> dict[str, str | int]:

@@ -145,7 +145,7 @@ def test_arrays_that_cannot_be_mapped(x, message, tmp_path, nowhere, cramped):
 def test_pictures_are_decoded_once(photos, nowhere, cramped, monkeypatch):
     first = Images(str(photos)).load(nowhere)
     with monkeypatch.context() as patch:
-        patch.setattr(images, "_opened", None)
+        patch.setattr(images, "opened", None)
         assert Images(str(photos)).load(nowhere).fingerprint == first.fingerprint
     path = photos / "cat" / "0.png"
     known, other = path.stat(), photos / "dog" / "other.png"

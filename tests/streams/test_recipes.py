@@ -240,7 +240,7 @@ def test_a_class_may_be_answered_in_later_experiences_under_the_class_protocol()
         ("split(digits, 2, order=(0, 2))", "order must name every class once, from 0 to 1, got"),
         ("split(digits, 3, order=(0, 1))", "experiences must be at most 2, the classes, got 3"),
         ("permuted(digits, -1)", "tasks must be a whole number, at least 1, got -1"),
-        ("rotated(digits, degrees=1e999)", "degrees must be at most 3.4e+38, got inf"),
+        ("rotated(digits, degrees=1e999)", "degrees must be at most 3.4e.38, got inf"),
         ("split(digits, protocol='order')", "protocol"),
         ("split(split(digits))", "dataset"),
         ("digits", "expected a stream such as split"),

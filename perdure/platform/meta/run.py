@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import nn
@@ -16,12 +16,13 @@ from ...strategies.meta.names import LOSSES, META_LEARNERS, meta_learner
 from ...strategies.meta.names import loss as loss_of
 from ...strategies.meta.train import MetaPlan
 from ...strategies.models.built import built
+from ...strategies.own_code import DIGESTS
 from ...strategies.rng import Rng
 from ...streams.dataset import Dataset, Source
 from ...streams.episodes import Tasks
 from ...streams.names import DATASETS, EPISODES, episode_recipe
 from ..numerics import NUMERICS
-from ..run import NORMAL, content
+from ..run import content
 
 SELDOM = ("loss", "after", "data", "code")  # fields that count where they say something
 
@@ -79,18 +80,8 @@ class MetaRun:
 
     def normal(self) -> "MetaRun":
         """The run with every text as it is spelled. Raises NotationError for what cannot be read."""
-        if NORMAL in vars(self):
-            return self
-        made = replace(
-            self,
-            learner=spell(meta_learner(self.learner), META_LEARNERS),
-            episodes=spell(episode_recipe(self.episodes), EPISODES | DATASETS),
-            model=names.spelled(names.model(self.model)),
-            optimizer=names.spelled(names.optimizer(self.outer)),
-            loss=self.loss and spell(loss_of(self.loss), LOSSES),
-        )
-        vars(made)[NORMAL] = True
-        return made
+        texts = (self.learner, self.episodes, self.model, self.outer, self.loss)
+        return replace(self, **_spelled(texts, frozenset(DIGESTS.items())))
 
     def row(self) -> dict[str, str | int]:
         """Everything in one level, for a table or a tracker."""
@@ -110,6 +101,19 @@ class MetaRun:
     def of(row: dict) -> "MetaRun":
         """The run that `asdict` wrote down."""
         return MetaRun(**{"numerics": 1, **row, "plan": MetaPlan(**row["plan"])})
+
+
+@lru_cache(maxsize=1024)
+def _spelled(texts: tuple[str, ...], code: frozenset[tuple[str, str]]) -> dict[str, str]:
+    """Texts as they are spelled, each read once for all seeds. code: what stands behind names of one's own."""
+    learner, episodes, model, optimizer, loss = texts
+    return {
+        "learner": spell(meta_learner(learner), META_LEARNERS),
+        "episodes": spell(episode_recipe(episodes), EPISODES | DATASETS),
+        "model": names.spelled(names.model(model)),
+        "optimizer": names.spelled(names.optimizer(optimizer)),
+        "loss": loss and spell(loss_of(loss), LOSSES),
+    }
 
 
 def meta_build(run: MetaRun, dataset: Dataset | None) -> tuple[Tasks, nn.Module, TaskLoss, MetaLearner]:

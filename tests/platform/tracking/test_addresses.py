@@ -29,7 +29,7 @@ def test_the_database_and_its_artifacts_lie_in_the_working_folder(tmp_path, monk
     uri = default_uri()
     assert file_of(uri) == folder / "mlflow.db"
     to = client(uri)
-    run = to.create_run(experiment(to, "perdure", uri)).info.run_id
+    run = to.create_run(experiment(to, uri)).info.run_id
     to.log_text(run, "here", "some where/a.txt")
     assert [a.path for a in to.list_artifacts(run, "some where")] == ["some where/a.txt"]
     assert sorted(p.name for p in folder.iterdir()) == ["mlflow.db", "mlruns"]
