@@ -248,7 +248,8 @@ def test_the_launchers_file_fits_rays_own_schema():
 FAKES = {
     "scontrol": 'echo "scontrol $*" >> $SAID; printf "n1\\nn2\\nn3\\n"',
     "srun": 'echo "srun $*" >> $SAID\ncase "$*" in *"ray start"*) trap "exit 0" TERM; while :; do sleep 0.1; done;; '
-    '*health-check*) exit 0;; *perdure*) cp "$RAY_AUTH_TOKEN_PATH" "$SAID.token"; exit 7;; esac',
+    '*health-check*) exit 0;; *perdure*) until [ "$(grep -c "ray start" $SAID)" = 3 ]; do sleep 0.05; done; '
+    'cp "$RAY_AUTH_TOKEN_PATH" "$SAID.token"; exit 7;; esac',
 }
 
 
