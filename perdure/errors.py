@@ -62,9 +62,9 @@ def words(error: BaseException) -> str:
         return "it does not fit into memory"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    words = " ".join(str(error).split())
-    words = words if len(words) <= LONG else f"{words[:LONG]}…"
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONG else f"{text[:LONG]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def place(error: BaseException) -> str:

@@ -123,7 +123,7 @@ def held(folder: Path) -> Iterator[None]:
 def folders(home: str) -> list[Path]:
     """Of all commands, the newest first."""
     files, newest = _commands(home).glob("*/command.json"), _commands(home) / NEWEST
-    first = newest.read_text() if newest.exists() else ""  # whatever the clock said
+    first = newest.read_text(errors="replace") if newest.is_file() else ""  # whatever the clock said
     ordered = sorted(files, key=lambda f: (f.parent.name == first, f.stat().st_mtime), reverse=True)
     return [file.parent for file in ordered]
 
