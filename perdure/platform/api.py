@@ -214,6 +214,7 @@ def make(command: Command, how: How, again: bool = False, watch: Watch = nobody,
     more = {"profile": how.profile, "workers": how.workers, "together": how.together}
     site = Site(how.home, how.data, how.plugins, how.save_every, **more)
     data = Data(site)
+    mirror.look(site)
     if typed:
         command = replace(command, runs=tuple(identified(run, data) for run in command.runs))
         mirror.fetch_commands(site)

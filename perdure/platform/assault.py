@@ -165,6 +165,7 @@ def assault(
         raise ValueError(f"run {run.id} has meta-learned; attacks are made on runs that learned a stream")
     expect_finished(run, site)
     asked = Assault(run, tuple(attacks), threat, samples, seed).normal()
+    mirror.look(site)
     sets = Data(site)
     expect_same(run, site, sets)
     for other in _surrogates(asked):

@@ -128,6 +128,7 @@ def generate(
     stop being finite.
     """
     site, sets = Site(home), executor.Data(Site(home, data))
+    mirror.look(site)
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
     mirror.fetch_folder(folder, site)

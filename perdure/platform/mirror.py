@@ -24,6 +24,7 @@ from .events import Event, Failed, Repaired
 from .execute import execute, finished, told
 from .kinds import AnyRun
 from .records import Damaged
+from .remote import answered, expect_storage
 from .run import Run
 from .site import Site
 from .storage import absolute
@@ -198,7 +199,7 @@ class Mirror:
         """Whether this process was the first to claim an attempt."""
         mine = f"{uname().nodename}-{getpid()}-{uuid4().hex}"
         try:
-            with self.fs.open(f"{attempt}/claim", "xb") as file:
+            with answered(), self.fs.open(f"{attempt}/claim", "xb") as file:
                 file.write(mine.encode())
             return True
         except FileExistsError:
@@ -214,20 +215,23 @@ class Mirror:
     def _tried(self, ask: Callable[[], Any]) -> Any:
         for pause in PAUSES:
             try:
-                return ask()
+                with answered():
+                    return ask()
             except (FileNotFoundError, PermissionError):
                 raise
             except OSError as e:
                 log.info("%s: %s; trying again in %g s", self.root, e, pause)
                 time.sleep(pause)
-        return ask()
+        with answered():
+            return ask()
 
 
 def names(fs: Any, folder: str) -> list[str]:
     """What lies in a folder of a storage, now."""
     fs.invalidate_cache()
     try:
-        return [path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)]
+        with answered():
+            return [path.rstrip("/").rpartition("/")[2] for path in fs.ls(folder, detail=False)]
     except FileNotFoundError:
         return []
 
@@ -280,6 +284,12 @@ class _Carry:
         self.looked = time.monotonic()
 
 
+def look(site: Site) -> None:
+    """Raises ValueError where nothing can be carried to storage: before there is something to carry."""
+    if site.storage:
+        expect_storage(site.storage, write=True)
+
+
 def fetch(runs: Sequence[str], site: Site, checkpoints: bool = False) -> None:
     """Bring what storage knows of runs, by their ids, to the local copy; nothing where results lie in a folder."""
     if not site.storage:
@@ -321,6 +331,7 @@ def fetch_commands(site: Site) -> None:
 def fetch_folder(folder: Path, site: Site) -> None:
     """Bring a folder below home."""
     if site.storage:
+        expect_storage(site.storage)
         _counterpart(folder, site).pull()
 
 
@@ -367,5 +378,6 @@ def _counterpart(folder: Path, site: Site) -> Mirror:
 def _listed(site: Site, kind: str) -> list[str]:
     from fsspec.core import url_to_fs
 
+    expect_storage(site.storage)
     fs, root = url_to_fs(site.storage)
     return names(fs, f"{root}/{kind}")
