@@ -42,6 +42,7 @@ from .secrets import masked
 from .site import Site
 from .store import write
 from .target import Target, refuse_own_loops, swift
+from .tracking.greeting import expect_welcome
 from .tracking.mlflow_client import client, experiment
 from .tracking.refusals import told as refused
 
@@ -166,6 +167,7 @@ def assault(
     expect_finished(run, site)
     asked = Assault(run, tuple(attacks), threat, samples, seed).normal()
     mirror.look(site)
+    expect_welcome(tracking_uri)
     sets = Data(site)
     expect_same(run, site, sets)
     for other in _surrogates(asked):

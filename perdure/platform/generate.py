@@ -40,6 +40,7 @@ from .room import room
 from .secrets import masked
 from .site import Site
 from .store import write
+from .tracking.greeting import expect_welcome
 from .tracking.refusals import told as refused
 
 MADE = "generated.json"
@@ -134,6 +135,7 @@ def generate(
     mirror.fetch_folder(folder, site)
     with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
         if again or not _whole(folder):
+            expect_welcome(tracking_uri)
             torch.set_num_threads(generation.threads)
             dataset = sets.of(generation)
             assert dataset is not None

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 import perdure
+from perdure.platform.journal import matrix
+from perdure.platform.live import registry
 from perdure.platform.live.kept import Kept
 from perdure.platform.live.registry import Registration, Registry
 from perdure.platform.records import read_sealed
 from perdure.platform.tracking import mlflow_client
+from perdure.strategies.metrics import forgetting
 
 from ..servers import free_port
 
@@ -108,9 +111,9 @@ def test_what_a_crash_has_hidden_is_found_and_not_made_twice(registered, tmp_pat
         json.loads((state / "follow.json").read_text())["following"]
     )
     created = json.loads((state / "follow.json").read_text())["created"]
-    registry = Registry(kept, following, created, uri, Registration("kinds"))
-    registry.deliver("FINISHED")
-    assert registry.problem == "" and registry.known == known
+    of = Registry(kept, following, created, uri, Registration("kinds"))
+    of.deliver("FINISHED")
+    assert of.problem == "" and of.known == known
     assert [(v.version, v.tags) for v in versions(uri)] == before
     test_one_run_has_every_row_once_and_the_pictures(registered)
 
@@ -119,12 +122,12 @@ def test_the_alias_is_where_a_person_has_put_it(registered):
     """Moved back by hand, it is that version which a new one is held against; of another make, it stays."""
     state, uri, _ = registered
     client = mlflow_client.client(uri)
-    registry = _opened(state, uri)
+    of = _opened(state, uri)
     rows = Kept(state).journal.rows()
-    assert registry._fallen("3", rows) == ""
+    assert of._fallen("3", rows) == ""
     client.create_registered_model("other")
     foreign = client.create_model_version("other", str(state))
-    lone = replace(registry, registration=Registration("other"))
+    lone = replace(of, registration=Registration("other"))
     lone._open()
     assert lone._fallen(str(foreign.version), rows).startswith("it cannot be asked what it answers")
 
@@ -132,9 +135,9 @@ def test_the_alias_is_where_a_person_has_put_it(registered):
 def _opened(state, uri):
     known = json.loads((state / "follow.json").read_text())
     following = perdure.platform.live.following.Following.of(known["following"])
-    registry = Registry(Kept(state), following, known["created"], uri, Registration("kinds"))
-    registry._open()
-    return registry
+    of = Registry(Kept(state), following, known["created"], uri, Registration("kinds"))
+    of._open()
+    return of
 
 
 def test_while_mlflow_is_away_models_wait(tmp_path):
@@ -147,6 +150,47 @@ def test_while_mlflow_is_away_models_wait(tmp_path):
     done, _ = follow(state, uri, arrivals=2)
     assert done.undelivered == "" and [v.tags["perdure.arrival"] for v in versions(uri)] == ["1", "2"]
     assert list(Kept(state).models.iterdir()) == []
+
+
+def test_what_is_sent_of_an_arrival_does_not_grow_with_the_stream(registered, monkeypatch, tmp_path):
+    rows = Kept(registered[0]).journal.rows()
+    points = registry.Curves()
+    many = [rows[-1] | {"accuracy": [0.5] * n, "baseline": []} for n in range(1, 101)]
+    counts = [len(points(row)) for row in many]
+    assert counts[-1] == counts[10] and counts[99] < 40
+    sent = registry.Curves()
+    told = [sent(row) for row in rows]
+    assert [t["accuracy/arrival_0001"] for t in told] == [row["accuracy"][0] for row in rows]
+    assert told[-1]["forgetting"] == pytest.approx(forgetting(matrix(rows)))
+
+
+def test_a_refusal_of_curves_holds_up_no_version(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+
+    def refusing(self, run, metrics=(), **other):
+        raise MlflowException("no metric of yours", error_code=INVALID_PARAMETER_VALUE)
+
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", refusing)
+        done, heard = follow(tmp_path / "state", uri, arrivals=2)
+    assert "no metric of yours" in done.undelivered and len([s for s in heard if "no metric" in s]) == 1
+    assert len(versions(uri)) == 2 and run_of(uri)[1].info.status == "FINISHED"
+    done, _ = follow(tmp_path / "state", uri, arrivals=2)  # gone on with, it is sent
+    client, run = run_of(uri)
+    assert done.undelivered == "" and len(client.get_metric_history(run.info.run_id, "loss")) == 2
+
+
+def test_an_mlflow_that_refuses_is_told_before_anything_is_learned(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow_client.client(uri)
+    client.delete_experiment(client.create_experiment("perdure"))
+    with pytest.raises(ValueError, match="the experiment 'perdure' .* is deleted; restore it .* --no-tracking"):
+        follow(tmp_path / "state", uri)
+    assert Kept(tmp_path / "state").journal.rows() == []
 
 
 ALONE = """

@@ -144,6 +144,8 @@ class _Conduct:
         if self._rows:
             self.hear("said", f"goes on after {self._rows} arrivals learned")
         self._undrawn = not (self.kept.path / PICTURES).exists()
+        if self.registry is not None:
+            self.registry.greet()
         self._deliver("RUNNING")
         try:
             if arrivals is None or self._rows < arrivals:

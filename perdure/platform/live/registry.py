@@ -7,23 +7,28 @@ twice: metrics by step and time, versions by the tags that say which arrival the
 import logging
 import os
 import shutil
+import time
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from ...strategies.metrics import forgetting
-from ..journal import Row, matrix
+from .. import curves
+from ..curves import tables
+from ..journal import Row
 from ..naming import LONGEST_NAME, LONGEST_PARAM, metric_name, shortened
 from ..records import read_sealed, write_sealed
 from ..secrets import masked
+from ..tracking.greeting import refused as refusal
 from ..tracking.mlflow_client import client, exists, experiment, known_by
+from ..tracking.refusals import away
 from ..tracking.refusals import told as refused
 from . import figures
 from .following import Following
@@ -32,6 +37,7 @@ from .kept import Kept
 ARRIVAL, FOLLOWED = "perdure.arrival", "perdure.follow"
 PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 ROUNDING = 1e-9
+DRAWING = 60.0  # seconds between two times that pictures and tables are sent
 log = logging.getLogger(__name__)
 
 
@@ -56,30 +62,42 @@ class Registry:
     known: dict[str, Any] = field(default_factory=dict)  # what MLflow has
     problem: str = ""  # why it does not take more
     _client: Any = None
+    _curves: Any = None
+    _read: int = 0  # rows
+    _points: deque[tuple[int, dict[str, float]]] = field(default_factory=deque)  # of rows, not sent yet
+    _drawn: float = -inf  # when
     _champions: dict[str, Any] = field(default_factory=dict)  # loaded versions
 
     def __post_init__(self):
-        self.known = {"run": None, "rows": 0, "versions": {}}
+        self._begin_anew()
         with suppress(FileNotFoundError, ValueError):
             self.known = read_sealed(self._path)  # what is damaged is found in MLflow by its tags
 
     def deliver(self, status: str = "RUNNING") -> list[str]:
         """Send what is lacking; says in words what became of versions, and of MLflow being away."""
-        told: list[str] = []
+        told, problems = [], []
+        parts = (self._open, self._rows, lambda: self._pictures(status != "RUNNING"), lambda: self._versions(told))
+        for part in (*parts, lambda: self._client.update_run(self.known["run"], status=status)):
+            try:
+                part()
+            except Exception as e:  # whatever is wrong there, learning goes on
+                problems.append(refused(e))
+                log.info("MLflow does not take it: %s", problems[-1])
+                if self._client is None or not self.known["run"] or away(e, self.uri):
+                    break
+        if problems and not self.problem:
+            where = masked(self.uri)
+            told.append(f"MLflow at {where} does not take it ({problems[0]}); tried again after the next arrival")
+        self.problem = problems[0] if problems else ""
+        return told
+
+    def greet(self) -> None:
+        """Before anything is learned. Raises ValueError where MLflow refuses, or its address is none."""
         try:
             self._open()
-            self._rows()
-            self._versions(told)
-            self._client.update_run(self.known["run"], status=status)
-            self.problem = ""
-        except Exception as e:  # whatever is wrong there, learning goes on
-            why = refused(e)
-            log.info("MLflow does not take it: %s", why)
-            if not self.problem:
-                where = masked(self.uri)
-                told.append(f"MLflow at {where} does not take it ({why}); tried again after the next arrival")
-            self.problem = why
-        return told
+        except Exception as e:
+            if not away(e, self.uri):
+                raise ValueError(refusal(self.uri, refused(e))) from None
 
     @property
     def _path(self) -> Path:
@@ -88,11 +106,16 @@ class Registry:
     def _keep(self) -> None:
         write_sealed(self._path, self.known)
 
+    def _begin_anew(self) -> None:
+        self.known = {"run": None, "rows": 0, "pictured": 0, "versions": {}}
+        self._curves, self._read = Curves(), 0
+        self._points.clear()
+
     def _open(self) -> None:
         if self._client is None:
             self._client = client(self.uri)
         if self.known["run"] and not exists(self._client, self.known["run"]):
-            self.known = {"run": None, "rows": 0, "versions": {}}  # somebody has emptied the store
+            self._begin_anew()  # somebody has emptied the store
         if self.known["run"] is None:
             into = experiment(self._client, self.uri)
             tags = {FOLLOWED: str(self.created), "perdure.folder": str(self.kept.path)}
@@ -109,16 +132,31 @@ class Registry:
     def _rows(self) -> None:
         from mlflow.entities import Metric
 
+        rows, before = self.kept.journal.rows(), self.known["rows"]
+        for count in range(self._read + 1, len(rows) + 1):
+            self._points.append((count, self._curves(rows[count - 1])))
+            self._read = count
+        while self._points:
+            count, values = self._points[0]
+            if count > self.known["rows"]:
+                sent = [Metric(k, v, self.created + count, count) for k, v in values.items() if not isnan(v)]
+                self._client.log_batch(self.known["run"], metrics=sent)
+                self.known["rows"] = count
+            self._points.popleft()
+        if self.known["rows"] > before:
+            self._keep()
+
+    def _pictures(self, over: bool) -> None:
+        """Once in a while, and at the end: they grow with the stream."""
         rows = self.kept.journal.rows()
-        if self.known["rows"] >= len(rows):
+        if self.known.get("pictured", 0) >= len(rows) or not (over or time.monotonic() - self._drawn > DRAWING):
             return
-        for count in range(self.known["rows"] + 1, len(rows) + 1):
-            told = metrics(rows[:count])
-            sent = [Metric(k, v, self.created + count, count) for k, v in told.items() if not isnan(v)]
-            self._client.log_batch(self.known["run"], metrics=sent)
+        self._drawn = time.monotonic()
         for name, figure in figures.drawn(rows).items():
             self._client.log_figure(self.known["run"], figure, f"figures/{name}.png")
-        self.known["rows"] = len(rows)
+        for name, text in tables(rows).items():
+            self._client.log_text(self.known["run"], text, f"{name}.csv")
+        self.known["pictured"] = len(rows)
         self._keep()
 
     def _versions(self, told: list[str]) -> None:
@@ -267,12 +305,16 @@ def _served(folder: str) -> tuple[Any, Mapping[str, str]]:
             os.environ[PICKLES] = before
 
 
-def metrics(rows: Sequence[Row]) -> dict[str, float]:
-    """What the last of some arrivals has come to."""
-    now = rows[-1]
-    held, right = (sum(counts[k] for counts in now["classes"].values()) for k in (0, 1))
-    values = {"accuracy": right / held, "loss": now["loss"], "state_bytes": now["state_bytes"]}
-    values |= {"forgetting": forgetting(matrix(rows)), "samples": now["samples"], **now["extras"]}
-    values |= {f"accuracy/arrival_{j + 1:04d}": v for j, v in enumerate(now["accuracy"])}
-    values |= {f"accuracy/class_{label}": hits / count for label, (count, hits) in now["classes"].items()}
-    return {metric_name(k): float(v) for k, v in values.items() if v is not None}
+class Curves:
+    """Called with the rows of a stream in order, gives the points that each adds: as many, however long it goes on."""
+
+    def __init__(self):
+        self._shared = curves.Curves()
+
+    def __call__(self, row: Row) -> dict[str, float]:
+        held, right = (sum(counts[k] for counts in row["classes"].values()) for k in (0, 1))
+        values = {k: v for k, v in self._shared(row).items() if not k.startswith("accuracy")}
+        values |= {"accuracy": right / held, "samples": row["samples"]}
+        values |= {f"accuracy/arrival_{j + 1:04d}": v for j, v in enumerate(row["accuracy"][: curves.SINGLE])}
+        values |= {f"accuracy/class_{label}": hits / count for label, (count, hits) in row["classes"].items()}
+        return {metric_name(k): float(v) for k, v in values.items() if v is not None}

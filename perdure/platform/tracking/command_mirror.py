@@ -50,6 +50,11 @@ class CommandMirror:
         finished = self.known["ended"] == "FINISHED" and self.known["whole"]
         self._keep(whole=finished, began=self.known.get("began") or int(time.time() * 1000))
 
+    def forget(self) -> None:
+        """Nothing of it was taken, and nothing was made that could be."""
+        for path in (self.path, self.refusals.path):
+            path.unlink(missing_ok=True)
+
     def grow(self, command: Command) -> None:
         self.runs |= {run.id: RunMirror(run, self.site, self.uri) for run in command.runs if run.id not in self.runs}
         self.command = command

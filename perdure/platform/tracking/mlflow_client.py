@@ -57,10 +57,16 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
-def client(uri: str) -> Any:
+def loaded() -> Any:
+    """MLflow's client, imported: seconds of this machine's, which no server is to be blamed for."""
     quiet()
     from mlflow import MlflowClient
 
+    return MlflowClient
+
+
+def client(uri: str) -> Any:
+    made = loaded()
     for name in ("alembic", "urllib3.connectionpool"):  # the writer itself tells of an outage, once
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises
@@ -68,7 +74,11 @@ def client(uri: str) -> Any:
     with _TABLES:
         if file is not None and not file.exists():
             _created(file)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return made(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_name() -> str:
+    return os.environ.get(EXPERIMENT) or "perdure"
 
 
 def experiment(client: Any, uri: str) -> str:
@@ -76,12 +86,12 @@ def experiment(client: Any, uri: str) -> str:
 
     Raises ExperimentDeleted.
     """
-    name = os.environ.get(EXPERIMENT) or "perdure"
+    name = experiment_name()
     known = client.get_experiment_by_name(name)
     if known is None:
         return _made(client, name, file_of(uri))
     if known.lifecycle_stage != "active":
-        raise ExperimentDeleted(f"the experiment {name!r} (id {known.experiment_id}) is deleted")
+        raise ExperimentDeleted(name, known.experiment_id)
     return known.experiment_id
 
 

@@ -17,14 +17,15 @@ from ..secrets import masked
 from ..site import Site
 from ..tracker import Told
 from . import ended
+from .addresses import file_of
 from .command_mirror import CommandMirror
 from .delivery import Delivery
+from .greeting import GREETING, expect_database, refused
 from .late import deliver_late, left_behind
-from .mlflow_client import Server
-from .refusals import Refusals, away, login_wanted, told, words
+from .mlflow_client import Server, loaded
+from .refusals import Refusals, away, told, words
 
 PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that is away
-GREETING = 15.0  # seconds to wait at the start for what a server says to whoever has not signed in
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +45,7 @@ class MLflow:
     patience: float = 20.0
     _mirror: Any = field(default=None, init=False)
     _problem: str = field(default="", init=False)  # why nothing can be sent just now
-    _login: str = field(default="", init=False)  # what was said to whoever has not signed in
+    _refusal: str = field(default="", init=False)  # of everything, before anything was taken
     _last: float = field(default=0.0, init=False)  # when something was taken
     _late: list[Refusals] = field(default_factory=list, init=False)  # of commands of before
     _wake: threading.Event = field(default_factory=threading.Event, init=False)
@@ -53,15 +54,23 @@ class MLflow:
     _done: threading.Event = field(default_factory=threading.Event, init=False)
 
     def begin(self, command: Command) -> None:
-        """Raises ValueError where a server wants a login."""
+        """Raises ValueError where MLflow refuses, or its address is none."""
+        file = file_of(self.uri)
+        if file is not None:
+            expect_database(self.uri, file)
         self._mirror = CommandMirror(command, self.site, self.uri)
+        first = not self._mirror.path.exists()
         self._mirror.begin()
         threading.Thread(target=self._write, name="mlflow", daemon=True).start()
-        if self.uri.startswith("http"):
+        if file is None:
+            loaded()
             self._met.wait(GREETING)
-            if self._login:
+            if self._refusal:
                 self._done.set()
-                raise ValueError(f"MLflow at {masked(self.uri)} refuses: {self._login}; or leave it with --no-tracking")
+                self._ended.set()
+                if first:
+                    self._mirror.forget()
+                raise ValueError(refused(self.uri, self._refusal))
 
     def grow(self, command: Command) -> None:
         self._mirror.grow(command)
@@ -138,9 +147,10 @@ class MLflow:
 
     def _refused(self, error: Exception, over: bool) -> None:
         """All of it: it is tried once more at the end, as somebody may have seen to it."""
-        self._login = told(error) if login_wanted(error) else ""
         self._mirror.refused(error)
-        self._met.set()
+        if not self._met.is_set():
+            self._refusal = told(error)
+            self._met.set()
         if over:
             self._done.set()
         else:

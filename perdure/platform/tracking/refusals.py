@@ -27,6 +27,9 @@ LONGEST = 400  # characters of a server's own words
 class ExperimentDeleted(Exception):
     """What is to be sent to is in MLflow's bin."""
 
+    def __init__(self, name: str, id: str | int):
+        super().__init__(f"the experiment {name!r} (id {id}) is deleted")
+
 
 class Refusals:
     """Of one command by one MLflow: a file beside it, for as long as there are any."""

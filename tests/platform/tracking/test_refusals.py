@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from perdure.platform.events import Finished
 from perdure.platform.executor import InProcess
 from perdure.platform.site import Site
 from perdure.platform.tracking import refusals
+from perdure.platform.tracking.greeting import expect_welcome
 from perdure.platform.tracking.mlflow_client import client, quiet
 from perdure.strategies.base import Naive
 from perdure.strategies.names import STRATEGIES
@@ -95,8 +97,9 @@ def test_who_may_only_read_is_told_so(signed_in, site, monkeypatch):
     new = {"username": name, "password": LOGIN["MLFLOW_TRACKING_PASSWORD"]}
     requests.post(f"{uri}/api/2.0/mlflow/users/create", json=new, auth=login, timeout=30).raise_for_status()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
-    with pytest.raises(ValueError, match="ask for the right to write there"):
-        made(site, uri, command(2))
+    for asks in (lambda: made(site, uri, command(2)), lambda: expect_welcome(uri)):
+        with pytest.raises(ValueError, match="ask for the right to write there"):
+            asks()
 
 
 def test_artifacts_that_a_server_cannot_keep_hold_up_nothing_and_follow_once_it_can(signed_in, site):
@@ -158,19 +161,18 @@ def test_a_server_that_is_stopped_in_mid_call_is_away_and_not_waited_for(signed_
     assert {children[run.id].info.status for run in asked.runs} == {"FINISHED"}
 
 
-def test_a_deleted_experiment_is_said_to_be_and_all_is_delivered_once_it_is_restored(site, uri, monkeypatch):
+def test_a_deleted_experiment_is_said_before_there_is_a_run(site, uri, monkeypatch):
     first, second, third, fourth = (command(n) for n in range(4))
     made(site, uri, first)
     to = client(uri)
     into = to.get_experiment_by_name("perdure").experiment_id
     to.delete_experiment(into)
-    start = time.monotonic()
-    told = made(site, uri, second).undelivered
-    assert f"the experiment 'perdure' (id {into}) is deleted; restore it there, or" in told and "away" not in told
-    assert time.monotonic() - start < 20
+    with pytest.raises(ValueError, match=f"'perdure' .id {into}. is deleted; restore it there, or .* or leave it with"):
+        made(site, uri, second)
+    assert {path.name for path in site.runs.iterdir()} == {run.id for run in first.runs}  # before any run
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
     assert made(site, uri, third).undelivered == ""
-    assert set(known(uri)[1]) == {second.id, third.id}
+    assert set(known(uri)[1]) == {third.id}  # of the second there is nothing to send
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
     to.restore_experiment(into)
     assert made(site, uri, fourth).undelivered == ""
@@ -246,8 +248,29 @@ def test_a_database_that_is_locked_is_waited_for(site, uri, tmp_path):
 
 def test_a_database_that_is_none_is_no_outage(site, uri, tmp_path):
     (tmp_path / "mlflow.db").write_text("no database at all")
-    told = made(site, uri, command(0)).undelivered
-    assert "refuses everything: " in told and "file is not a database" in told and "away" not in told
+    with pytest.raises(ValueError, match="mlflow.db holds none .file is not a database.; name another file"):
+        made(site, uri, command(0))
+    assert not site.runs.exists()
+
+
+def test_a_server_that_is_no_mlflow_and_an_address_that_is_none_are_said_at_the_start(site, tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{other.server_address[1]}"
+        for asks in (expect_welcome, lambda uri: made(site, uri, command(0))):
+            with pytest.raises(ValueError, match=f"MLflow at {uri} refuses: .*; or leave it with --no-tracking"):
+                asks(uri)
+        other.shutdown()
+    for uri in ("htp://host", "localhost:5000", "postgresql+nothing://me@127.0.0.1:1/runs"):
+        with pytest.raises(ValueError, match="refuses: .*--no-tracking"):
+            made(site, uri, command(0))
+    assert not site.runs.exists() and not list(site.runs.parent.glob("commands/*/mlflow-*"))
+
+
+def test_a_server_that_is_away_is_sent_to_later(uri):
+    expect_welcome(f"http://127.0.0.1:{free_port()}")
+    expect_welcome(uri)  # not there yet, and made with the first command
+    expect_welcome(None)
 
 
 @pytest.mark.parametrize(
