@@ -12,7 +12,7 @@ from .commands.list import list_
 from .commands.meta import meta
 from .commands.resume import resume
 from .commands.show import show
-from .commands.submit import job, submit
+from .commands.submit import Submitting, job, submit
 from .commands.tune import tune
 from .commands.ui import ui
 from .commands.verify import verify
@@ -33,5 +33,5 @@ for command in (compare, run, meta, tune, follow, generate, attack, adapt, resum
 app.command("list", cls=Recipe)(list_)
 app.command(cls=Recipe)(ui)
 app.command()(version)
-app.command(no_args_is_help=True)(submit)
+app.command(cls=Submitting, no_args_is_help=True)(submit)
 app.add_typer(job, name="job")

@@ -49,13 +49,28 @@ def _home(context: Context, value: str) -> str:
         raise BadParameter(str(e)) from None
 
 
+def _state(value: str) -> str:
+    """A folder; in a submitted job, in its storage."""
+    from ..platform.secrets import masked
+    from ..platform.storage import home_in_job, is_url
+
+    try:
+        place = home_in_job(value) or value
+    except ValueError as e:
+        raise BadParameter(str(e)) from None
+    if is_url(place):
+        raise BadParameter(f"expected a folder, which all machines see where it is a cluster's, got {masked(place)}")
+    return place
+
+
 def _joined(value: str | None) -> str | None:
     """A cluster that answers, which is said: environment variables of Ray's name others."""
+    from ..platform import dry_run
     from ..platform.reach import expect_head
     from ..platform.secrets import masked
     from .terminal import console, saying
 
-    if value and value != "auto":
+    if value and value != "auto" and not dry_run.asked():
         try:
             expect_head(value)
         except ValueError as e:
@@ -170,7 +185,10 @@ SpaceModel = Annotated[
 ]
 
 Source = Annotated[str, Argument(metavar="DIR", help="A folder that receives files, or the name of another source.")]
-Kept = Annotated[str, Option("--state", help="Folder of all that is kept; to go on, the same.", rich_help_panel=WHERE)]
+Kept = Annotated[
+    str,
+    Option("--state", help="Folder of all that is kept; to go on, the same.", callback=_state, rich_help_panel=WHERE),
+]
 Room = Annotated[str, Option(help="Room for so many, as 10; or their names, as cat,dog.", rich_help_panel=WHAT)]
 HoldOut = Annotated[float, Option(help="Share of each class that is kept to judge by.", rich_help_panel=WHAT)]
 Arrivals = Annotated[int | None, Option(help="Stop once so many are learned in all.", min=1, rich_help_panel=WHERE)]

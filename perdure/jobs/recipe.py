@@ -7,6 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+UNLOOKED = ("resume", "show", "list", "verify")  # commands whose options are all that can be looked at elsewhere
+
 
 class Command(TyperCommand):
     """A command that takes its defaults from `--recipe FILE` and from `key=value`; options come before both.
@@ -29,6 +31,13 @@ class Command(TyperCommand):
         held = {_known(k, names): v for k, v in _read(recipe).items()} if recipe else {}
         defaults = {key: self._taken(key, value) for key, value in (held | given).items()}
         return super().make_context(info_name, rest, parent, default_map=defaults, **extra)
+
+    def invoke(self, ctx):
+        from ..platform import dry_run
+
+        if self.name in UNLOOKED:
+            dry_run.ends()
+        return super().invoke(ctx)
 
     def _taken(self, key: str, value: Any) -> Any:
         """As the command line would have said it: text, or a list of texts."""

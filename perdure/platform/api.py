@@ -20,7 +20,7 @@ from ..streams.episodes import EpisodeRecipe
 from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
 from ..streams.recipe import Recipe
 from . import command as commands
-from . import mirror, plugins
+from . import dry_run, mirror, plugins
 from .command import Command, seeds_of
 from .conduct import Watch, check, conduct, nobody
 from .execute import finished
@@ -135,8 +135,9 @@ def compare(
     made = tuple(_texts(attacks, Attack, "attacks", lambda a: spell(a, ATTACKS), 0))
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"workers": workers, "device": device, "attacks": made, "attack_samples": attack_samples}
-    common |= {"start": found(start, where.home).id if start else "", "evaluate": evaluate}
+    common |= {"start": found(start, where.home).id if start and not dry_run.asked() else "", "evaluate": evaluate}
     asked = Command.grid(texts, chosen, **common)
+    dry_run.ends((run.source() for run in asked.runs), data=where.data)
     line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], chosen, asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch, typed=True)
 
@@ -199,6 +200,7 @@ def meta(
     common |= {"loss": loss if isinstance(loss, str) else spell(loss, LOSSES)}
     runs = [MetaRun(text, episodes, seed=seed, **common).normal() for seed in chosen for text in texts]
     command = Command(tuple({run.id: run for run in runs}.values()))
+    dry_run.ends((run.source() for run in runs), data=where.data)
     asked = replace(runs[0], optimizer=optimizer and runs[0].optimizer)
     line = kind(asked).line(command.methods, asked, chosen, asdict(where.settled()))
     return make(replace(command, line=line), where, again, watch, typed=True)

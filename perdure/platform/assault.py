@@ -26,7 +26,7 @@ from ..strategies.attacks.victims import MaskedGradients
 from ..strategies.loop import restored
 from ..streams.dataset import Dataset
 from ..streams.places import Places
-from . import mirror, plugins
+from . import dry_run, mirror, plugins
 from .claims import claimed
 from .events import Failed
 from .execute import ended, execute, expect_finished
@@ -161,11 +161,13 @@ def assault(
     NotationError for texts that cannot be read. Warns of MaskedGradients.
     """
     plugins.load(plugin)
+    asked = Assault(Run(), tuple(attacks), threat, samples, seed).normal()
+    dry_run.ends(data=data)
     run, site = found(id, home), Site(home, data, tuple(plugin))
     if not isinstance(run, Run):
         raise ValueError(f"run {run.id} has meta-learned; attacks are made on runs that learned a stream")
     expect_finished(run, site)
-    asked = Assault(run, tuple(attacks), threat, samples, seed).normal()
+    asked = replace(asked, run=run)
     mirror.look(site)
     expect_welcome(tracking_uri)
     sets = Data(site)

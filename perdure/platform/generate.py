@@ -27,7 +27,7 @@ from ..strategies.rng import Rng
 from ..streams.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS, data_set
-from . import executor, mirror
+from . import dry_run, executor, mirror
 from .claims import claimed
 from .figures import svg
 from .gallery import figures
@@ -128,6 +128,7 @@ def generate(
     Raises NotationError, DataError, DataNotFound or ValueError for what cannot be fitted, Diverged where losses
     stop being finite.
     """
+    dry_run.ends([generation.normal().source()] if dry_run.asked() else [], data=data)
     site, sets = Site(home), executor.Data(Site(home, data))
     mirror.look(site)
     generation = identified(generation, sets)

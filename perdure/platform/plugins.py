@@ -10,6 +10,7 @@ from types import ModuleType
 
 from ..errors import reading, why
 from ..strategies.own_code import DIGEST, file_digest, files
+from . import dry_run
 
 LARGEST = 16_000_000  # bytes of a plugin
 
@@ -70,6 +71,7 @@ def _run(path: Path, name: str, digest: str, before: ModuleType | None) -> None:
             sys.modules[name] = before
         if isinstance(e, KeyboardInterrupt):
             raise
+        dry_run.unreadable(path, e)
         raise PluginError(f"the plugin {path} cannot be run: {why(e)}") from e
 
 

@@ -13,13 +13,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..strategies.own_code import files as beside
+from ..streams.places import SENT, sent
 from .reach import as_typed, expect_dashboard
 from .secrets import masked, secret
 from .storage import JOB, MACHINE, STORAGE, absolute, within
+from .travels import SENT_TO, goes_along, parcelled
 from .yaml_file import read_yaml
 
 ADDRESS = "http://127.0.0.1:8265"
@@ -78,12 +81,13 @@ def packed(
     whole: bool = False,
     runtime: Mapping[str, Any] | None = None,
     online: bool = False,
+    send: Sequence[str] = (),
 ) -> Parcel:
     """What is sent for a command line without its `perdure`. Raises ValueError for what could not work there.
 
     storage: a folder that all machines of the cluster see, or an fsspec address; by default what the cluster itself
     says, and of a cluster on this machine perdure-runs in this folder. online: whether its machines reach a package
-    index.
+    index. send: files and folders of data that go along.
     """
     if not words or words[0].startswith("-"):
         raise ValueError('expected a command after --, as: perdure submit -- compare naive "rehearsal(200)"')
@@ -104,9 +108,10 @@ def packed(
             "it in the environment of the cluster's machines (as MLFLOW_TRACKING_URI, AWS_SECRET_ACCESS_KEY)"
         )
     environment = _environment(address, storage)
+    environment |= {SENT: SENT_TO} if send else {}
     files: dict[str, bytes] = {}
-    moved = _moved(list(words), files, environment.get(STORAGE))
-    return Parcel(tuple(moved), tuple(words), files, environment, whole, dict(runtime or {}))
+    moved = _moved(list(words), files, environment.get(STORAGE), send)
+    return Parcel(tuple(moved), tuple(words), files | parcelled(send), environment, whole, dict(runtime or {}))
 
 
 class Cluster:
@@ -137,6 +142,7 @@ class Cluster:
             with TemporaryDirectory(prefix="perdure-") as folder:
                 _lay(parcel, Path(folder))
                 variables = {**parcel.runtime.get("env_vars", {}), **parcel.environment, JOB: id}
+                os.environ["RAY_RUNTIME_ENV_IGNORE_GITIGNORE"] = "1"  # all of it goes along
                 try:
                     self._client.submit_job(
                         entrypoint=shlex.join(["python", "-m", "perdure", *parcel.words]),
@@ -278,12 +284,12 @@ def _environment(address: str, storage: str | None) -> dict[str, str]:
     return made
 
 
-def _moved(words: list[str], files: dict[str, bytes], storage: str | None) -> list[str]:
+def _moved(words: list[str], files: dict[str, bytes], storage: str | None, send: Sequence[str]) -> list[str]:
     """The words as they are there: files that travel by their new names, and on the cluster that they run on."""
     made, options = [], iter(words)
     for word in options:
         name, equals, value = word.partition("=")
-        if name not in ("--plugin", "--recipe", "--home", "--data") and not (equals and name in TRAVELS):
+        if name not in ("--plugin", "--recipe", "--home", "--data") and not (equals and name in (*TRAVELS, "data")):
             made.append(word)
             continue
         value = value if equals else next(options, "")
@@ -291,8 +297,12 @@ def _moved(words: list[str], files: dict[str, bytes], storage: str | None) -> li
         if kind == "home" and storage:
             within(value, storage)
         if kind == "recipe":
-            value = _recipe(value, files, storage)
-        elif kind == "plugin" or (kind == "data" and words[0] == "adapt" and Path(value).is_file()):
+            value = _recipe(value, files, storage, send)
+        elif kind == "data" and goes_along(value, send):
+            value = f"{SENT_TO}/{sent(value)}"
+        elif kind == "plugin":
+            value = _plugin(value, files)
+        elif kind == "data" and words[0] == "adapt" and Path(value).is_file():
             value = _taken(value, files)
         made += [f"{name}={value}"] if not name.startswith("--") else [name, value]
     says = {"address", "here"} | ({"workers"} if words[0] == "meta" else set())  # meta's share the job's own process
@@ -317,7 +327,19 @@ def _taken(path: str, files: dict[str, bytes]) -> str:
     return name
 
 
-def _recipe(path: str, files: dict[str, bytes], storage: str | None) -> str:
+def _plugin(path: str, files: dict[str, bytes]) -> str:
+    """Take a plugin along, with the files beside it that it imports; its name there."""
+    name, file = _taken(path, files), Path(path).expanduser().resolve()
+    for one in sorted(beside(file) - {file}):
+        there = (PurePosixPath(name).parent / one.relative_to(file.parent)).as_posix()
+        if files.setdefault(there, content := one.read_bytes()) != content:
+            raise ValueError(
+                f"{path} imports {one.name} from beside it, and another plugin another of that name; rename one"
+            )
+    return name
+
+
+def _recipe(path: str, files: dict[str, bytes], storage: str | None, send: Sequence[str]) -> str:
     """Take a recipe along, with the plugins that it names. Raises ValueError where it leaves the storage."""
     import yaml
 
@@ -333,10 +355,14 @@ def _recipe(path: str, files: dict[str, bytes], storage: str | None) -> str:
         within(str(home), storage)
     if any(isinstance(v, str) and secret(v) for v in held.values()):
         raise ValueError(f"the recipe {path} holds a password or a key; set it in the environment of the cluster")
-    plugins = held.get("plugin")
+    data, plugins = held.get("data"), held.get("plugin")
+    along = data is not None and goes_along(str(data), send)
+    if along:
+        held["data"] = f"{SENT_TO}/{sent(str(data))}"
     if plugins:
         given = plugins if isinstance(plugins, list) else [plugins]
-        held["plugin"] = [_taken(str(one), files) for one in given]
+        held["plugin"] = [_plugin(str(one), files) for one in given]
+    if plugins or along:
         files[name] = yaml.safe_dump({"on" if k is True else k: v for k, v in held.items()}, sort_keys=False).encode()
     return name
 

@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..limits import memory
 
 SHARE = 4  # of a machine's memory, a data set may take one part
+SENT = "PERDURE_SENT"  # in a submitted job, the folder of what was sent along with its line
 SYSTEM = ("/usr/share/datasets", "/usr/local/share/datasets")
 
 
@@ -80,9 +81,11 @@ class Places:
         return None, seen
 
     def locate(self, path: str) -> Path:
-        """A file or folder of one's own: as it is written, or else below --data or $PERDURE_DATA."""
+        """A file or folder of one's own: as it is written, or else below --data or $PERDURE_DATA; in a submitted job,
+        what was sent along by this path."""
+        along = [Path(os.environ[SENT], sent(path))] if SENT in os.environ else []
         bases = [Path(), *(place for name, place in self.named()[:2] if place is not None)]
-        tried = [base / Path(path).expanduser() for base in bases]
+        tried = [*along, *(base / Path(path).expanduser() for base in bases)]
         for candidate in tried:
             if candidate.exists():
                 return candidate
@@ -90,6 +93,16 @@ class Places:
         raise DataNotFound(
             f"{path} was not found; looked at {looked}. Give an absolute path, or its folder as --data DIR"
         )
+
+
+def sent(path: str) -> str:
+    """Where what goes along with a submitted line lies there, by how the line names it.
+
+    >>> sent("./photos/cats"), sent("/home/me/photos"), sent("../photos")
+    ('photos/cats', '_root/home/me/photos', '_up/photos')
+    """
+    elsewhere = {"/": "_root", "..": "_up", "~": "_home"}
+    return str(PurePosixPath(*(elsewhere.get(part, part) for part in PurePosixPath(path).parts)))
 
 
 def user_cache() -> Path:

@@ -68,12 +68,13 @@ def test_a_line_runs_there_with_its_recipe_and_plugin(address, folder):
 
 
 def test_a_failure_comes_back_as_words_and_code(address):
-    told = perdure("submit", "--address", address, "--", "run", "rehersal(5)")
+    line = ["run", "naive", "--on", "split(digits, 20)"]  # ten classes, which is known where the data are
+    told = perdure("submit", "--address", address, "--", *line)
     assert told.exit_code == 2, told.output
-    assert "did you mean 'rehearsal'" in told.stdout and "failed with code 2" in told.stderr
+    assert "at most 10, the classes of the data" in told.stdout and "failed with code 2" in told.stderr
     id = id_of(told)
     assert perdure("job", "status", id, "--address", address).exit_code == 2
-    again = perdure("submit", "--address", address, "--no-wait", "--", "run", "rehersal(5)")
+    again = perdure("submit", "--address", address, "--no-wait", "--", *line)
     assert id_of(again) == id.replace("_1", "_2")  # it has ended: a new one
 
 
@@ -112,6 +113,34 @@ def test_results_go_to_remote_storage_from_actors(address, folder):
     here = perdure("compare", *words[1:], "--home", url, "--json")  # from another machine: known from before
     assert here.stderr.count("known from before") == 2, here.output
     assert {run["status"] for run in json.loads(here.stdout)["runs"]} == {"finished"}
+
+
+def test_data_that_are_sent_are_found_by_the_same_paths(address, folder):
+    """By a run of actors too, with a plugin that imports from beside it; by a path in full, and under --data."""
+    images_of(folder / "given" / "photos")
+    (folder / "given" / ".gitignore").write_text("photos\n")
+    Path("beside.py").write_text("from perdure.strategies.base import Naive\n")
+    Path("own.py").write_text(
+        "import dataclasses, perdure, beside\n@dataclasses.dataclass(frozen=True)\nclass Mine(beside.Naive): pass\n"
+        "perdure.register('mine', Mine)\n"
+    )
+    at, more = ["--address", address, "--storage", str(folder / "kept")], ["--epochs", "1", "--no-tracking"]
+    line = ["compare", "mine", "--plugin", "own.py", "--seeds", "2", "--slots", "2", *more]
+    told = perdure(
+        "submit", *at, "--send", "given", "--", *line, "--on", "split(images('photos'), 2)", "--data", "given"
+    )
+    assert told.exit_code == 0, told.output
+    full = str(folder / "given" / "photos")
+    told = perdure("submit", *at, "--send", full, "--", "run", "naive", "--on", f"split(images('{full}'), 2)", *more)
+    assert told.exit_code == 0, told.output
+
+
+def images_of(folder: Path) -> None:
+    from PIL import Image
+
+    for n in range(8):
+        (folder / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 20 * n).save(folder / "ab"[n % 2] / f"{n}.png")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +275,19 @@ def test_what_leaves_the_storage_is_refused_in_the_job(monkeypatch, job, words, 
     told = perdure("run", "naive", "--epochs", "1", *words)
     assert told.exit_code == 2
     assert said in " ".join(told.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("storage", "state", "said"),
+    [
+        ("/shared/runs", "../kinds", "../kinds leaves the storage of this job"),
+        ("s3://bucket/runs", "kinds", "expected a folder, which all machines see"),
+    ],
+)
+def test_a_state_that_would_vanish_with_its_job_is_refused_in_the_job(folder, monkeypatch, storage, state, said):
+    monkeypatch.setenv("PERDURE_STORAGE", storage)
+    told = perdure("follow", str(folder), "--state", state, "--no-tracking")
+    assert told.exit_code == 2 and said in " ".join(told.stderr.replace("│", " ").split())
 
 
 def test_links_out_of_the_storage_are_no_way_out(tmp_path):

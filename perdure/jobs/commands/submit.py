@@ -1,18 +1,43 @@
 """`perdure submit` and `perdure job`: a command line on a cluster, followed from here."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
+from typer.core import TyperCommand
 
 ADDRESS = "http://127.0.0.1:8265"
 Address = Annotated[
     str, Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard, as http://head:8265.")
 ]
 Id = Annotated[str, Argument(metavar="JOB", help="Its id, or the beginning of it.")]
+
+
+class Submitting(TyperCommand):
+    """Takes the line behind `--`, and says what to type where that was forgotten."""
+
+    def parse_args(self, ctx, args):
+        group: Any = ctx.find_root().command
+        typed, known = list(args), group.list_commands(ctx)
+        if "--" not in typed:
+            _expect_dashes(typed, next((n for n, word in enumerate(typed) if word in known), None))
+        rest = super().parse_args(ctx, args)
+        if "--" not in typed:
+            _expect_dashes(typed, typed.index(ctx.params["command"][0]))
+        return rest
+
+
+def _expect_dashes(typed: list[str], at: int | None) -> None:
+    """Raises ValueError where the line to submit begins without `--` before it."""
+    if at is not None:
+        line = shlex.join(["perdure", "submit", *typed[:at], "--", *typed[at:]])
+        raise ValueError(f"expected -- between the options of submit and the line to submit; type: {line}")
+
 
 job = typer.Typer(no_args_is_help=True, help="Jobs on a Ray cluster: list, status, logs, stop.")
 
@@ -32,11 +57,19 @@ def submit(
         str | None, Option("--runtime-env", metavar="FILE", help="YAML file with more of Ray's runtime environment.")
     ] = None,
     online: Annotated[bool, Option("--online", help="The cluster's machines reach a package index.")] = False,
+    send: Annotated[
+        list[str] | None,
+        Option(metavar="DATA", help="A file or folder that the line names, to go along; again for more."),
+    ] = None,
+    shared: Annotated[
+        list[str] | None, Option(metavar="DIR", help="A folder that the cluster's machines have by the same path.")
+    ] = None,
 ) -> None:
     """Run any command of perdure on a Ray cluster: everything after `--`, as it would be typed here.
 
-    Files behind --plugin and --recipe travel with it. Its output is followed, and its exit code is this one's. Ctrl-C
-    stops following and lets it run; typed again, what is running is followed again.
+    The line is read here first: a mistake in it is told at once, and data that only this machine has. Files behind
+    --plugin and --recipe travel with it, data where --send names them. Its output is followed, and its exit code is
+    this one's. Ctrl-C stops following and lets it run; typed again, what is running is followed again.
 
     Examples:
 
@@ -44,19 +77,46 @@ def submit(
 
         perdure submit --storage s3://bucket/runs -- run "l2(0.1)" --plugin own.py
 
+        perdure submit --storage /shared/runs --send photos -- run naive --on "split(images('photos'))"
+
         perdure job list
     """
     from ...platform.submit import Cluster, packed, runtime_environment
 
     def done() -> int:
         more = runtime_environment(runtime) if runtime else None
-        parcel = packed(command, address, storage, whole=whole, runtime=more, online=online)
+        along = tuple(send or ())
+        parcel = packed(command, address, storage, whole=whole, runtime=more, online=online, send=along)
+        code = _looked_at(parcel, along, tuple(shared or ()))
+        if code is not None:
+            return code
         cluster = Cluster(address)
         made, new = cluster.submit(parcel)
         _say(f"{made.id} {'submitted to' if new else 'is running already at'} {cluster.address}: {made.line}")
         return _followed(cluster, made.id) if wait else 0
 
     sys.exit(_plainly(done))
+
+
+def _looked_at(parcel: Any, send: tuple[str, ...], shared: tuple[str, ...]) -> int | None:
+    """Read the line here, and say what is to be said of its data; the code of a line that need not be sent."""
+    from ...platform.dry_run import look
+    from ...platform.storage import MACHINE, STORAGE, is_url
+    from ...platform.travels import expect_seen
+
+    found = look(parcel.typed)
+    if found.code or "--help" in parcel.typed:
+        print(found.said, end="")
+        print(found.told, end="", file=sys.stderr)
+        return found.code or 0
+    if found.unread:
+        _say(f"{found.unread}: what the line says is looked at on the cluster")
+    storage = parcel.environment.get(STORAGE)
+    places = [*([storage] if storage and not is_url(storage) else []), *shared]
+    task = [path for path in found.paths if parcel.typed[0] == "adapt" and Path(path).is_file()]  # which travels
+    for said in expect_seen(found, places, MACHINE in parcel.environment, [*send, *task]):
+        _say(said)
+    return None
 
 
 @job.command("list")

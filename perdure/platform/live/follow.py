@@ -1,5 +1,6 @@
 """Keeping a model current: what arrives is learned, judged, kept, tracked, and registered as a new version."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from ...strategies.loop import Plan
 from ...streams.folder import Folder
 from ...streams.live import Generated, LiveSource
 from ...streams.names import live_source
+from .. import dry_run
 from .. import plugins as modules
 from ..command import held
 from ..execute import picture
@@ -112,6 +114,9 @@ def follow(
     registration = Registration(register, alias, tolerance) if register else None
     if registration and not tracking:
         raise ValueError("a version is registered in MLflow: ask for tracking, or leave out the name to register")
+    if isinstance(given, Folder) and isinstance(source, str):
+        dry_run.ends(paths=[given.folder if given.folder in source else os.path.relpath(given.folder)])
+    dry_run.ends()
     kept = Kept(Path(site.home))
     with held(kept.path):
         known = kept.begin(asked)
@@ -213,8 +218,10 @@ def _source(given: str | LiveSource | Callable[[], Iterator[Any]]) -> LiveSource
     except NotationError:
         if "(" in given:
             raise
+        if dry_run.asked():
+            return Folder(given)
         raise FileNotFoundError(f"{_nothing(given)}, or a source of your own with --plugin") from None
-    if isinstance(source, Folder) and not Path(source.folder).is_dir():
+    if isinstance(source, Folder) and not Path(source.folder).is_dir() and not dry_run.asked():
         raise FileNotFoundError(_nothing(source.folder))
     return source
 

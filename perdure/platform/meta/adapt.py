@@ -17,6 +17,7 @@ from ...strategies.rng import Rng
 from ...streams.arrays import plain_arrays
 from ...streams.dataset import DataError
 from ...streams.images import opened
+from .. import dry_run
 from ..execute import ended
 from ..found import found
 from ..identity import expect_same
@@ -65,6 +66,7 @@ def adapt(id: str, data: str, steps: int | None = None, home: str = "perdure-run
     Raises ValueError for runs that are not finished or did not meta-learn, DataError or FileNotFoundError for data
     that the model cannot take.
     """
+    dry_run.ends(paths=[data])
     run, site = found(id, home), Site(home)
     if not isinstance(run, MetaRun):
         raise ValueError(f"run {run.id} learned a stream; adapt goes on from a run of perdure meta")

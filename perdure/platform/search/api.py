@@ -14,7 +14,7 @@ from ...strategies.meta.base import MetaLearner
 from ...strategies.meta.names import META_LEARNERS
 from ...strategies.meta.train import MetaPlan
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
-from .. import cluster, plugins
+from .. import cluster, dry_run, plugins
 from ..api import How, make, tracker_of, unheard
 from ..command import Command, held, read
 from ..conduct import Watch, nobody
@@ -107,12 +107,15 @@ def tune(
         run = Run(method, on, model or "mlp(64, 64)", optimizer or "adam", seed, plan, threads=threads, device=device)
         run, aims = continual(run, share, first), "accuracy"
         on = spell(stream_recipe(on), STREAMS | DATASETS)
-    run = with_content(run, Data(Site(where.home, where.data)))
+    run = run if dry_run.asked() else with_content(run, Data(Site(where.home, where.data)))
     texts = [objective] if isinstance(objective, str) else list(objective)
     search = Search(
         run, on, tuple(texts or [aims]), trials, by, scheduler, grace, interval, seeds_per_trial,
         finalists or (3 if len(texts) > 1 else 1), fresh, tested if isinstance(run, MetaRun) else 0,
     )  # fmt: skip
+    if dry_run.asked():
+        search.expect_readable()
+    dry_run.ends([run.source()], data=where.data)
     return conduct_search(search, where, again, watch, hear)
 
 

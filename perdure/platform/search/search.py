@@ -145,6 +145,12 @@ class Search:
         check(Command(self.finals(next(self.space.corners()))), site, data)
         return length
 
+    def expect_readable(self) -> None:
+        """Raises NotationError where a text is not to be read at an end of a distribution, ValueError for no grid."""
+        for point in self.space.corners():
+            self.runs(point)
+        self.points()
+
     def expect_code(self) -> None:
         """Raises ValueError where names of one's own stand for other code than when the search was asked for."""
         if self.run.code != combined(*self.run.texts()):
