@@ -87,7 +87,7 @@ def test_one_run_has_every_row_once_and_the_pictures(registered):
         history = client.get_metric_history(run.info.run_id, key)
         assert [(m.step, m.value) for m in history] == [(r["experience"] + 1, of(r)) for r in rows]
     assert client.get_metric_history(run.info.run_id, "accuracy/class_3")[0].step == 3
-    assert run.info.status == "FINISHED" and run.data.params["strategy"] == "naive"
+    assert run.info.status == "FINISHED" and run.data.params["method"] == "naive"
     names = {a.path for a in client.list_artifacts(run.info.run_id, "figures")}
     pictures = {f"{p.stem}.png" for p in (state / "pictures").glob("*.png")}
     assert names == {f"figures/{name}" for name in pictures}

@@ -21,11 +21,21 @@ from .command_mirror import CommandMirror
 from .delivery import Delivery
 from .late import deliver_late, left_behind
 from .mlflow_client import Server
-from .refusals import Refusals, away, login_wanted, told, words
+from .refusals import ExperimentDeleted, Refusals, away, login_wanted, told, words
 
 PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that is away
 GREETING = 15.0  # seconds to wait at the start for what a server says to whoever has not signed in
 log = logging.getLogger(__name__)
+
+
+class _Servers(dict[str, Server]):
+    """One MLflow for every experiment by name: a command of before is delivered to its own."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+
+    def __missing__(self, name: str) -> Server:
+        return self.setdefault(name, Server(self.uri, name))
 
 
 class _GivenUp(Exception):
@@ -44,7 +54,7 @@ class MLflow:
     patience: float = 20.0
     _mirror: Any = field(default=None, init=False)
     _problem: str = field(default="", init=False)  # why nothing can be sent just now
-    _login: str = field(default="", init=False)  # what was said to whoever has not signed in
+    _barred: str = field(default="", init=False)  # why nothing can be sent at all
     _last: float = field(default=0.0, init=False)  # when something was taken
     _late: list[Refusals] = field(default_factory=list, init=False)  # of commands of before
     _wake: threading.Event = field(default_factory=threading.Event, init=False)
@@ -53,15 +63,17 @@ class MLflow:
     _done: threading.Event = field(default_factory=threading.Event, init=False)
 
     def begin(self, command: Command) -> None:
-        """Raises ValueError where a server wants a login."""
+        """Raises ValueError where a server wants a login, or the experiment that is asked for is deleted."""
         self._mirror = CommandMirror(command, self.site, self.uri)
         self._mirror.begin()
         threading.Thread(target=self._write, name="mlflow", daemon=True).start()
-        if self.uri.startswith("http"):
+        if self.uri.startswith("http") or self._mirror.experiment:
             self._met.wait(GREETING)
-            if self._login:
+            if self._barred:
                 self._done.set()
-                raise ValueError(f"MLflow at {masked(self.uri)} refuses: {self._login}; or leave it with --no-tracking")
+                raise ValueError(
+                    f"MLflow at {masked(self.uri)} refuses: {self._barred}; or leave it with --no-tracking"
+                )
 
     def grow(self, command: Command) -> None:
         self._mirror.grow(command)
@@ -100,7 +112,8 @@ class MLflow:
 
     def _write(self) -> None:
         """The writer: whatever is new, then what former commands left behind, until all is delivered."""
-        server, pause, late = Server(self.uri), 0, None
+        servers = _Servers(self.uri)
+        server, pause, late = servers[self._mirror.experiment], 0, None
         to = Delivery(server, self._mirror.refusals, self._beat)
         while not self._done.is_set():
             self._wake.clear()
@@ -111,7 +124,7 @@ class MLflow:
                 whole = self._mirror.deliver(to, over)
                 late = list(left_behind(self.site, self.uri, self._mirror.command.id)) if late is None else late
                 while late:
-                    self._deliver_late(late[0], server)
+                    self._deliver_late(late[0], servers[late[0].experiment])
                     late.pop(0)
             except _GivenUp:
                 return
@@ -138,7 +151,8 @@ class MLflow:
 
     def _refused(self, error: Exception, over: bool) -> None:
         """All of it: it is tried once more at the end, as somebody may have seen to it."""
-        self._login = told(error) if login_wanted(error) else ""
+        asked_for = isinstance(error, ExperimentDeleted) and self._mirror.experiment
+        self._barred = told(error) if login_wanted(error) or asked_for else ""
         self._mirror.refused(error)
         self._met.set()
         if over:
