@@ -93,7 +93,8 @@ def mlflow(folder: Path, port: int, words: Sequence[str] = (), store: str = "", 
     line = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     line += ["--workers", "1", "--backend-store-uri", store or f"sqlite:///{folder}/m.db"]
     line += ["--artifacts-destination", str(folder / "artifacts"), *words]
-    set_here = {"MLFLOW_DISABLE_TELEMETRY": "true"} | environment
+    # its runner of jobs, which nothing here asks for, is eight processes that look for work all the time
+    set_here = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
     with (folder / "server.log").open("w") as log:
         to = {"stdout": log, "stderr": log, "start_new_session": True}
         process = subprocess.Popen(line, env={**os.environ, **set_here}, cwd=folder, **to)
@@ -104,6 +105,16 @@ def mlflow(folder: Path, port: int, words: Sequence[str] = (), store: str = "", 
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def guard(folder: Path, password: str) -> dict[str, str]:
+    """The environment of a server of MLflow's basic-auth app, in which everybody may read and `admin` may all."""
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\nadmin_username = admin\n"
+        f"admin_password = {password}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    return {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "of a test"}
 
 
 @contextmanager

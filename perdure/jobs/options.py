@@ -236,6 +236,9 @@ TrackingUri = Annotated[
     str | None,
     Option(help="Of MLflow; mlflow.db in this folder by default.", callback=_tracked, rich_help_panel=WHERE),
 ]
+Experiment = Annotated[
+    str, Option(help="Of MLflow, by name.", show_default="$MLFLOW_EXPERIMENT_NAME, or perdure", rich_help_panel=WHERE)
+]
 Profile = Annotated[bool, Option("--profile", help="Tell where the time of a step goes.", rich_help_panel=SHOWN)]
 Again = Annotated[
     bool,

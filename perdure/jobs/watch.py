@@ -141,11 +141,3 @@ class Live:
 
 def watch(command, console) -> Watch:
     return Live(command, console) if console.is_terminal else Lines(command, console)
-
-
-def trial(tried, console) -> None:
-    """A line for a trial of a search that has come to an end."""
-    values = ", ".join(f"{value:.4g}" for value in tried.values)
-    told = tried.problem if tried.problem else f"{values} after {tried.milestones}"
-    text = f"trial {tried.number}: {tried.method}: {tried.status}: {told}"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

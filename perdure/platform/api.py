@@ -61,6 +61,7 @@ class How:
     profile: bool = False  # tell where the time of every run goes
     tracking: bool = True  # mirror everything in MLflow
     tracking_uri: str | None = None  # $MLFLOW_TRACKING_URI, or mlflow.db in the working folder, by default
+    experiment: str = ""  # of MLflow, by name; $MLFLOW_EXPERIMENT_NAME, or perdure, by default
 
     def __post_init__(self):
         object.__setattr__(self, "home", fspath(self.home))
@@ -206,16 +207,23 @@ def meta(
     return make(replace(command, line=line), where, again, watch, typed=True)
 
 
-def make(command: Command, how: How, again: bool = False, watch: Watch = nobody, typed: bool = False) -> Any:
+def make(
+    command: Command,
+    how: How,
+    again: bool = False,
+    watch: Watch = nobody,
+    typed: bool = False,
+    data: Data | None = None,
+) -> Any:
     """Make the runs of a command, or go on with them.
 
     again: make finished ones anew; what was there comes back where that cannot be done. typed: runs are of the data and
-    the code as they are now; otherwise they have been told already what they are of.
+    the code as they are now; otherwise they have been told already what they are of. data: loaded already.
     """
     how = how.settled()
     more = {"profile": how.profile, "workers": how.workers, "together": how.together}
     site = Site(how.home, how.data, how.plugins, how.save_every, **more)
-    data = Data(site)
+    data = data or Data(site)
     mirror.look(site)
     if typed:
         command = replace(command, runs=tuple(identified(run, data) for run in command.runs))

@@ -34,7 +34,7 @@ from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
-from .naming import LONGEST_NAME, LONGEST_PARAM, LONGEST_TAG, file_name, metric_name, shortened
+from .naming import LONGEST_NAME, LONGEST_TAG, file_name, metric_name, shortened
 from .report import digits, embedded, page
 from .room import room
 from .run import Run, build
@@ -42,8 +42,11 @@ from .secrets import masked
 from .site import Site
 from .store import write
 from .target import Target, refuse_own_loops, swift
+from .tracking.described import params
 from .tracking.greeting import expect_welcome
-from .tracking.mlflow_client import client, experiment
+from .tracking.mlflow_client import client
+from .tracking.mlflow_client import experiment as experiment_of
+from .tracking.origin import origin
 from .tracking.refusals import told as refused
 
 SHOWN = 8  # samples in a picture
@@ -149,13 +152,14 @@ def assault(
     slots: int | None = None,
     address: str | None = None,
     tracking_uri: str | None = None,
+    experiment: str = "",
     hear: Heard = lambda attack, done, of: None,
 ) -> Damage:
     """Attack a finished run by (the beginning of) its id, on at most `samples` test samples.
 
     Surrogates of gray and transfer threats are learned first, as runs like any other, unless they are known.
     here: in this process; otherwise samples are dealt out to `slots` workers of a Ray cluster. What comes out is the
-    same to the bit. tracking_uri: of MLflow; None tracks nothing.
+    same to the bit. tracking_uri: of MLflow; None tracks nothing. experiment: there.
 
     Raises ValueError for runs that are not finished or have no model of ours, and for what cannot be attacked;
     NotationError for texts that cannot be read. Warns of MaskedGradients.
@@ -169,7 +173,7 @@ def assault(
     expect_finished(run, site)
     asked = replace(asked, run=run)
     mirror.look(site)
-    expect_welcome(tracking_uri)
+    expect_welcome(tracking_uri, experiment)
     sets = Data(site)
     expect_same(run, site, sets)
     for other in _surrogates(asked):
@@ -201,7 +205,7 @@ def assault(
     with room(folder):
         _keep(made)
     mirror.carry(folder, site)
-    return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri))
+    return made if tracking_uri is None else replace(made, undelivered=_tracked(made, tracking_uri, experiment))
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,28 +353,30 @@ def _keep(made: Damage) -> None:
     write(made.report, page("attacked.html", **told).encode())
 
 
-def _tracked(made: Damage, uri: str) -> str:
+def _tracked(made: Damage, uri: str, experiment: str) -> str:
     """Tell MLflow; why it could not be told, or nothing."""
     asked, folder = made.assault, Path(made.folder)
-    mark = folder / f"tracked-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
+    mark = folder / f"tracked-{hashlib.sha256(f'{uri} {experiment}'.rstrip().encode()).hexdigest()[:8]}"
     if mark.exists():
         return ""
     try:
         to = client(uri)
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
 
-        tags = {
+        tags = origin() | {
             "perdure.attacked": asked.run.id,
             "perdure.assault": asked.id,
             "mlflow.source.name": shortened(asked.line, LONGEST_TAG),
         }
         title = f"{', '.join(b.title for b in made.blows)} on {asked.run.strategy} seed {asked.run.seed}"
-        into = to.create_run(experiment(to, uri), run_name=shortened(title, LONGEST_NAME), tags=tags).info.run_id
-        now, params = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
-        params |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
+        into = to.create_run(
+            experiment_of(to, uri, experiment), run_name=shortened(title, LONGEST_NAME), tags=tags
+        ).info.run_id
+        now, known = int(time.time() * 1000), asked.run.row() | {"attacks": ", ".join(asked.attacks)}
+        known |= {"threat": asked.threat, "attacked": asked.samples, "attack_seed": asked.seed}
         told = [(metric_name(f"{b.attack}/{k}"), v) for b in made.blows for k, v in b.measures.items() if not isnan(v)]
         to.log_batch(into, metrics=[Metric(k, v, now, 0) for k, v in told])
-        to.log_batch(into, params=[Param(k, shortened(str(v), LONGEST_PARAM)) for k, v in params.items()])
+        to.log_batch(into, params=params(known))
         for blow in made.blows:
             if blow.picture:
                 to.log_artifact(into, str(blow.picture), "figures")

@@ -17,6 +17,7 @@ from .run import PLAIN, Run
 from .store import write
 
 MOST_RUNS = 100_000  # of a command
+SEARCHED = ("trials", "by", "scheduler", "seeds", "finalists", "fresh")  # what a search has that no run has
 NEWEST = "newest"  # a file that holds the id of the command that was asked for last
 
 
@@ -86,6 +87,14 @@ class Command:
     def methods(self) -> list[str]:
         """What is compared: strategies, or meta-learners."""
         return list(dict.fromkeys(run.method for run in self.runs))
+
+    def row(self) -> dict[str, str]:
+        """Parameters in one level, for a tracker: what all runs have, or every value of those that they differ in."""
+        rows = [run.row() for run in ([run_of(self.search["run"])] if self.search else self.runs)]
+        keys = dict.fromkeys(key for row in rows for key in row)
+        values = {key: dict.fromkeys(str(row[key]) for row in rows if key in row) for key in keys}
+        asked = {k: str(self.search[k]) for k in SEARCHED if k in self.search}
+        return {key: ", ".join(known) for key, known in values.items()} | asked
 
     def folder(self, home: str) -> Path:
         return _commands(home) / self.id

@@ -32,7 +32,7 @@ from .claims import claimed
 from .figures import svg
 from .gallery import figures
 from .identity import identified
-from .naming import LONGEST_NAME, LONGEST_PARAM, LONGEST_TAG, shortened
+from .naming import LONGEST_NAME, LONGEST_TAG, file_name, shortened
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed, sha256, write_sealed
 from .report import page
@@ -119,12 +119,13 @@ def generate(
     home: str = "perdure-runs",
     data: str | None = None,
     tracking_uri: str | None = None,
+    experiment: str = "",
     again: bool = False,
     hear: Callable[[Progress], object] = lambda progress: None,
 ) -> Generated:
     """Fit, judge, draw, and keep it all below `home`; what has been made before is told again.
 
-    tracking_uri: of MLflow; None tracks nothing.
+    tracking_uri: of MLflow; None tracks nothing. experiment: there; perdure by default.
     Raises NotationError, DataError, DataNotFound or ValueError for what cannot be fitted, Diverged where losses
     stop being finite.
     """
@@ -136,7 +137,7 @@ def generate(
     mirror.fetch_folder(folder, site)
     with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
         if again or not _whole(folder):
-            expect_welcome(tracking_uri)
+            expect_welcome(tracking_uri, experiment)
             torch.set_num_threads(generation.threads)
             dataset = sets.of(generation)
             assert dataset is not None
@@ -145,16 +146,17 @@ def generate(
     known = read_sealed(folder / MADE)
     told = [Progress(*row) for row in known["told"]]
     made = Generated(generation, str(folder), known["measures"], told)
-    if tracking_uri is None or (folder / "tracked").exists():
+    mark = folder / ("tracked" + f"-{file_name(experiment)}" * bool(experiment))
+    if tracking_uri is None or mark.exists():
         return made
     try:
-        _track(made, tracking_uri)
+        _track(made, tracking_uri, experiment)
     except Exception as e:  # whatever is wrong there, what was made is made
         problem = (
             f"MLflow at {masked(tracking_uri)} does not take it ({refused(e)}); the same command delivers it later"
         )
         return Generated(generation, str(folder), known["measures"], told, problem)
-    (folder / "tracked").touch()
+    mark.touch()
     return made
 
 
@@ -236,22 +238,23 @@ def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: 
     return measures
 
 
-def _track(made: Generated, uri: str) -> None:
+def _track(made: Generated, uri: str, into: str) -> None:
+    from .tracking.described import params
     from .tracking.mlflow_client import client, experiment
+    from .tracking.origin import origin
 
     to, asked = client(uri), made.generation  # first, for it quiets what is imported next
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
 
-    tags = {"perdure.generated": asked.id, "mlflow.source.name": shortened(asked.line, LONGEST_TAG)}
+    tags = origin() | {"perdure.generated": asked.id, "mlflow.source.name": shortened(asked.line, LONGEST_TAG)}
     name = f"{asked.generator} on {asked.on}"
-    run = to.create_run(experiment(to, uri), run_name=shortened(name, LONGEST_NAME), tags=tags).info.run_id
+    run = to.create_run(experiment(to, uri, into), run_name=shortened(name, LONGEST_NAME), tags=tags).info.run_id
     now = int(time.time() * 1000)
     curves = [Metric(k, v, now, p.step) for p in made.told for k, v in p.values.items()]
     ends = [Metric(k, float(v), now, made.told[-1].step) for k, v in made.measures.items()]
-    params = [Param(k, shortened(str(v), LONGEST_PARAM)) for k, v in asdict(asked).items()]
     for first in range(0, len(curves), 900):  # a batch may hold 1000
         to.log_batch(run, metrics=curves[first : first + 900])
-    to.log_batch(run, metrics=ends, params=params)
+    to.log_batch(run, metrics=ends, params=params(asdict(asked)))
     for path in sorted((Path(made.folder) / "pictures").glob("*.png")):
         to.log_artifact(run, str(path), "figures")
     to.log_artifact(run, str(made.report))

@@ -128,6 +128,20 @@ class Outcomes:
     unwritten: str = ""  # why there is no report
     how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
 
+    def means(self) -> dict[str, float]:
+        """What a tracker is told of all runs: as "accuracy/naive" a mean over seeds, as "accuracy_ci95/naive" the
+        half-width of its interval; of one method as "accuracy" too, as its runs have it."""
+        told = {}
+        for method, known in self.standings().items():
+            ways = [f"/{method}"] + [""] * (len(self.by_method()) == 1)
+            for name, one in known.items():
+                told |= {f"{name}{way}": one.mean for way in ways} | {f"{name}_ci95{way}": one.half for way in ways}
+        return told
+
+    def standings(self) -> dict[str, dict[str, "Interval"]]:
+        """The numbers of each method over its seeds."""
+        raise NotImplementedError
+
     def by_method(self) -> dict[str, list[Outcome]]:
         """Finished runs, strategies or meta-learners in the order in which they were asked for."""
         groups: dict[str, list[Outcome]] = {}
@@ -151,6 +165,13 @@ class Comparison(Outcomes):
         """The best first; strategies without a finished run are left out."""
         table = [_standing(strategy, group) for strategy, group in self.by_method().items() if group]
         return sorted(table, key=lambda s: -s.accuracy.mean)
+
+    def standings(self) -> dict[str, dict[str, Interval]]:
+        names = (*METRICS, "state_bytes", "seconds")
+        told = {s.strategy: {name: getattr(s, name) for name in names} for s in self.league}
+        for s in self.league:
+            told[s.strategy] |= {f"{a}/{k}": one for a, left in s.under.items() for k, one in left.items()}
+        return told
 
     @property
     def matrices(self) -> dict[str, list[list[float]]]:

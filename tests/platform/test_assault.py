@@ -142,7 +142,7 @@ def test_report_and_mlflow_tell_of_an_attack(made, tmp_path):
     assert "What is left" in page and "data:image/png" in page and told[0].assault.line.replace("'", "&#39;") in page
     client = mlflow_client.client(uri)
     (known,) = client.search_runs(["1"])  # the second time it was there
-    assert known.data.tags["perdure.attacked"] == run.id and known.data.params["strategy"] == "naive"
+    assert known.data.tags["perdure.attacked"] == run.id and known.data.params["method"] == "naive"
     name = metric_name("pgd(0.2)/robust_accuracy")
     assert known.data.metrics[name] == told[1].blows[0].measures["robust_accuracy"]
     assert {a.path for a in client.list_artifacts(known.info.run_id)} == {"figures", "report.html", "attacks.json"}

@@ -71,7 +71,7 @@ def test_mlflow_has_curves_measures_and_artifacts_once(tmp_path):
     assert not made.undelivered
     client = mlflow_client.client(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("perdure").experiment_id])
-    assert run.data.params["generator"] == "vae(3, hidden=(16,), steps=20)" and run.info.status == "FINISHED"
+    assert run.data.params["method"] == "vae(3, hidden=(16,), steps=20)" and run.info.status == "FINISHED"
     assert run.data.metrics["elbo"] == made.measures["elbo"]
     assert [m.value for m in client.get_metric_history(run.info.run_id, "loss")] == [
         p.values["loss"] for p in made.told

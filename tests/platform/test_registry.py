@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
 
 import perdure
@@ -20,7 +21,7 @@ from perdure.platform.records import read_sealed
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.metrics import forgetting
 
-from ..servers import free_port
+from ..servers import free_port, guard, mlflow
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -90,7 +91,7 @@ def test_one_run_has_every_row_once_and_the_pictures(registered):
         history = client.get_metric_history(run.info.run_id, key)
         assert [(m.step, m.value) for m in history] == [(r["experience"] + 1, of(r)) for r in rows]
     assert client.get_metric_history(run.info.run_id, "accuracy/class_3")[0].step == 3
-    assert run.info.status == "FINISHED" and run.data.params["strategy"] == "naive"
+    assert run.info.status == "FINISHED" and run.data.params["method"] == "naive"
     names = {a.path for a in client.list_artifacts(run.info.run_id, "figures")}
     pictures = {f"{p.stem}.png" for p in (state / "pictures").glob("*.png")}
     assert names == {f"figures/{name}" for name in pictures}
@@ -232,6 +233,52 @@ def test_a_version_answers_in_a_process_that_has_neither_perdure_nor_pickles(reg
     right = (outputs.argmax(1) == y).double().mean().item()
     counts = Kept(state).journal.rows()[1]["classes"].values()
     assert right == pytest.approx(sum(hits for _, hits in counts) / sum(count for count, _ in counts))
+
+
+ANOTHER = """
+import sys, numpy as np, mlflow
+sys.modules["perdure"] = None  # whoever imports it is refused
+mlflow.set_tracking_uri(sys.argv[1])
+x = np.load(sys.argv[2])
+answers = mlflow.pyfunc.load_model("models:/kinds@champion").predict(x)
+import torch
+with torch.no_grad():
+    assert np.array_equal(mlflow.pytorch.load_model("models:/kinds@champion")(torch.from_numpy(x)).numpy(), answers)
+np.save(sys.argv[3], answers)
+try:
+    mlflow.MlflowClient().set_registered_model_alias("kinds", "champion", 1)
+except mlflow.exceptions.MlflowException as e:
+    assert "denied" in str(e).lower(), e
+else:
+    raise AssertionError("who may only read has moved the alias")
+"""
+
+
+def test_another_user_loads_the_champion_from_the_teams_server(tmp_path, monkeypatch):
+    """Who may read signs in as himself, and gets artifacts through the server: of its folder he knows nothing."""
+    port, state, there = free_port(), tmp_path / "state", tmp_path / "server"
+    there.mkdir()
+    uri, login = (
+        f"http://127.0.0.1:{port}",
+        {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "one long word"},
+    )
+    with mlflow(there, port, ["--app-name", "basic-auth"], **guard(there, login["MLFLOW_TRACKING_PASSWORD"])):
+        for name, value in login.items():
+            monkeypatch.setenv(name, value)
+        done, heard = follow(state, uri, arrivals=2, epochs=3)
+        assert done.undelivered == "" and heard[-1] == "kinds version 2: champion is version 2"
+        made = {"username": "reader", "password": "another long word"}
+        asked = requests.post(f"{uri}/api/2.0/mlflow/users/create", json=made, auth=tuple(login.values()), timeout=60)
+        assert asked.status_code == 200, asked.text
+        reader = dict(zip(login, made.values(), strict=True))
+        x = Kept(state).taken(0)["held_x"]
+        np.save(tmp_path / "x.npy", x.numpy())
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | reader
+        environment |= {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        words = [sys.executable, "-P", "-c", ANOTHER, uri, str(tmp_path / "x.npy"), str(tmp_path / "y.npy")]
+        told = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert told.returncode == 0, told.stderr
+    assert np.load(tmp_path / "y.npy").shape == (len(x), 6)
 
 
 def test_what_is_served_is_what_the_strategy_answers(tmp_path):

@@ -113,7 +113,7 @@ def test_league_report_and_mlflow_tell_of_attacks(tmp_path):
     assert page.count("<svg") == 3 + 2 * 3 + 2  # accuracy, either attack, and how far the poisoner got
     client = mlflow_client.client(uri)
     children = [r for r in client.search_runs(["1"]) if "perdure.run" in r.data.tags]
-    told = {r.data.params["strategy"]: r.data.metrics for r in children if r.data.params["seed"] == "0"}
+    told = {r.data.params["method"]: r.data.metrics for r in children if r.data.params["seed"] == "0"}
     first = next(r for r in known["runs"] if r["strategy"] == "naive" and r["seed"] == 0)
     robust = told["naive"][metric_name("pgd(steps=3)/robust_accuracy")]
     assert robust == pytest.approx(sum(first["robust"]["pgd(steps=3)"][-1]) / 5)

@@ -7,17 +7,21 @@ import subprocess
 import sys
 from collections import deque
 from dataclasses import asdict, replace
+from math import isnan, log10
 from pathlib import Path
 
 import pytest
 
 import perdure
+from perdure.jobs.shown import searched as shown
+from perdure.jobs.terminal import console
 from perdure.platform.command import Command
 from perdure.platform.execute import execute, finished
 from perdure.platform.found import found
 from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.search import api, tune
+from perdure.platform.search.importance import importance
 from perdure.platform.search.results import Searched, Tried, html
 from perdure.platform.search.search import Search, continual
 from perdure.platform.search.trial import Trial
@@ -287,8 +291,65 @@ def test_meta_learners_are_searched_on_validation_tasks(tmp_path):
     assert (final.tested, final.seed, final.learner) == (12, 1, made.best[0].method)
 
 
-def tried(number: int, *values: float) -> Tried:
-    return Tried(number, {"ewc.strength": str(number)}, (str(number),), f"ewc({number})", 5, values, "finished")
+@pytest.mark.usefixtures("here")
+def test_data_are_loaded_once_for_the_trials_and_for_the_best_again(tmp_path, monkeypatch):
+    loads, load = [], Digits.load
+    monkeypatch.setattr(Digits, "load", lambda self, places: loads.append(self) or load(self, places))
+    made = searched(tmp_path, "ewc(choice(1, 100))", trials=2, fresh=1, here=True)
+    assert len(made.league) == 1 and len(loads) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_results_of_a_search_go_to_storage_and_are_known_there(tmp_path, monkeypatch):
+    address = f"file://{tmp_path}/bucket"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one machine"))
+    made = searched(address, "ewc(choice(1, 100))", trials=2, fresh=1, here=True)
+    assert [t.status for t in made.trials] == ["finished"] * 2 and len(made.league) == 1
+    assert Path(made.report).is_relative_to(tmp_path / "one machine")
+    assert [p.name.partition(".")[0] for p in (tmp_path / "bucket").rglob("report.html*")].count("report") == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "bucket" / "runs").rglob("*.pt*")}
+    again = searched(address, "ewc(choice(1, 100))", trials=2, fresh=1, here=True)
+    assert [t.values for t in again.trials] == [t.values for t in made.trials]
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "bucket" / "runs").rglob("*.pt*")} == before
+    assert not (tmp_path / "file:").exists()
+    with pytest.raises(ValueError, match="a population hands its weights on in a folder"):
+        searched(address, "ewc(uniform(1, 100))", trials=2, scheduler="pbt")
+
+
+def test_importance_is_the_share_that_a_parameter_explains_alone():
+    space = Search(
+        Run("ewc(loguniform(1, 1e4))", "validated(split(digits))", "mlp(choice(8, 16, 32))"),
+        "split(digits)",
+        ("accuracy",),
+    ).space
+    strength, width = space.parameters
+
+    def shares(values):
+        points = [(10.0**n, w) for n in range(5) for w in ("8", "16", "32")]
+        trials = [tried(k, 0.0, point={strength: str(s), width: w}) for k, (s, w) in enumerate(points)]
+        return importance(space, trials, [values(s, w) for s, w in points])
+
+    told = shares(lambda s, w: -((log10(s) - 2) ** 2))
+    assert told[strength] == pytest.approx(1) and told[width] == 0
+    told = shares(lambda s, w: {"8": 0.1, "16": 0.9, "32": 0.2}[w])
+    assert told[strength] == 0 and told[width] == pytest.approx(1)
+    assert isnan(shares(lambda s, w: 1.0)[width])
+    assert isnan(importance(space, [], [])[width])
+
+
+def test_the_line_of_a_trial_tells_what_differs_between_trials(capsys):
+    shown.trial(
+        Tried(3, {"ewc.strength": "12.0", "mlp.1": "64"}, ("a",), "ewc(12.0)", 5, (0.5,), "finished"), console()
+    )
+    assert capsys.readouterr().out == "trial 3: ewc.strength = 12, mlp.1 = 64: finished: 0.5 after 5\n"
+
+
+def tried(number: int, *values: float, point: dict[str, str] | None = None) -> Tried:
+    return Tried(
+        number, point or {"ewc.strength": str(number)}, (str(number),), f"ewc({number})", 5, values, "finished"
+    )
 
 
 def test_a_front_has_whom_nobody_beats():

@@ -28,6 +28,7 @@ def attack(
     address: o.Address = None,
     tracking: o.Tracking = True,
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = "",
     json: o.Json = False,
     recipe: o.RecipeFile = None,
 ) -> None:
@@ -46,6 +47,7 @@ def attack(
     arguments = {"home": home, "data": data, "samples": samples, "seed": seed, "plugin": tuple(plugin or ())}
     arguments |= {"here": here and not address and slots is None, "slots": slots, "address": address}
     arguments["tracking_uri"] = (tracking_uri or default_uri()) if tracking else None
+    arguments["experiment"] = experiment
     cautioning()
     made = _watched(console(stderr=True), run, attacks, threat, **arguments)
     print(_json(made)) if json else _shown(made)

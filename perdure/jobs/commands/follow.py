@@ -39,6 +39,7 @@ def follow(
     save_every: o.SaveEvery = 60.0,
     tracking: o.Tracking = True,
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = "",
     json: o.Json = False,
     recipe: o.RecipeFile = None,
 ) -> None:

@@ -22,6 +22,7 @@ def generate(
     data: o.Data = None,
     tracking: o.Tracking = True,
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = "",
     again: o.Again = False,
     json: o.Json = False,
     recipe: o.RecipeFile = None,
@@ -42,11 +43,11 @@ def generate(
     from ...platform.tracking.addresses import default_uri
 
     asked, uri = Generation(generator, on, seed, threads, device), (tracking_uri or default_uri()) if tracking else None
-    made = _watched(console(stderr=True), asked, home, data, uri, again)
+    made = _watched(console(stderr=True), asked, home, data, uri, experiment, again)
     print(_json(made)) if json else _shown(made)
 
 
-def _watched(screen, asked, home: str, data: str | None, uri: str | None, again: bool):
+def _watched(screen, asked, home: str, data: str | None, uri: str | None, experiment: str, again: bool):
     """Make a generator while a bar shows its steps, its epoch and the time that is left."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -65,7 +66,7 @@ def _watched(screen, asked, home: str, data: str | None, uri: str | None, again:
             if progress.step == progress.steps:
                 bar.update(task, description="judging and drawing")
 
-        return generate(asked, home, data, uri, again, heard)
+        return generate(asked, home, data, uri, experiment, again, heard)
 
 
 def _shown(made: "Generated") -> None:

@@ -33,6 +33,7 @@ def meta(
     silence: o.Silence = 300.0,
     tracking: o.Tracking = True,
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = "",
     again: o.Again = False,
     json: o.Json = False,
     recipe: o.RecipeFile = None,

@@ -18,6 +18,7 @@ def resume(
     address: o.Address = None,
     tracking: Annotated[bool | None, Option("--tracking/--no-tracking", help="Mirror everything in MLflow.")] = None,
     tracking_uri: o.TrackingUri = None,
+    experiment: Annotated[str | None, Option(help="Of MLflow; that of the time before by default.")] = None,
     json: o.Json = False,
     recipe: o.RecipeFile = None,
 ) -> None:
@@ -26,10 +27,10 @@ def resume(
     Settings are those of the time before, but for those given now. Example: `perdure resume`
     """
     given = {"data": data, "here": here, "slots": slots, "address": address}
-    given |= {"tracking": tracking, "tracking_uri": tracking_uri}
+    given |= {"tracking": tracking, "tracking_uri": tracking_uri, "experiment": experiment}
     changed = {k: v for k, v in given.items() if v is not None}
     from ...platform import api
-    from ..watch import trial
+    from ..shown.searched import trial
 
     def hear(tried: Any) -> None:
         trial(tried, console(stderr=True))

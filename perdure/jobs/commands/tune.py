@@ -44,6 +44,7 @@ def tune(
     address: o.Address = None,
     tracking: o.Tracking = True,
     tracking_uri: o.TrackingUri = None,
+    experiment: o.Experiment = "",
     again: o.Again = False,
     json: o.Json = False,
     recipe: o.RecipeFile = None,
@@ -76,7 +77,8 @@ def _searched(arguments: dict[str, Any], json: bool) -> None:
     """Search while a line tells of every trial, show what came out, and leave with the code that says it."""
     from ...platform.search import api
     from ..shown.made import made
-    from ..watch import trial, watch
+    from ..shown.searched import trial
+    from ..watch import watch
 
     cautioning()
     screen = console(stderr=True)

@@ -25,6 +25,7 @@ def _serve(port: int, uri: str | None) -> None:
     """Run MLflow's server until it is interrupted. Raises ValueError where there is nothing to show."""
     from ...platform.secrets import masked
     from ...platform.tracking.addresses import artifacts_beside, default_uri, file_of
+    from ...platform.tracking.mlflow_client import PAGES
 
     uri = uri or default_uri()
     file = file_of(uri)
@@ -33,8 +34,9 @@ def _serve(port: int, uri: str | None) -> None:
     if file is not None and not file.exists():
         raise ValueError(f"nothing has been tracked in {masked(uri)} yet; make a run first: perdure compare")
     port = _free(port)
-    print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow on http://127.0.0.1:{port}/#/experiments?{PAGES} (Ctrl-C ends it)", flush=True)
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_BACKEND_STORE_URI": uri}  # all may read a command line
+    quiet |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # of language models: processes that always look for work
     quiet |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts_beside(file)} if file is not None else {}
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     server = subprocess.Popen([sys.executable, "-m", "mlflow", *words], env={**os.environ, **quiet}, process_group=0)

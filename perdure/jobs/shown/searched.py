@@ -8,9 +8,16 @@ from ..terminal import as_json, saying
 from .comparison import comparison_json, ended, tables
 
 if TYPE_CHECKING:
-    from ...platform.search.results import Searched
+    from ...platform.search.results import Searched, Tried
 
 SHOWN = 10  # trials of a search; the report has all
+
+
+def trial(tried: "Tried", console) -> None:
+    """A line for a trial of a search that has come to an end: what differs between trials, and what it has come to."""
+    settings = ", ".join(f"{name} = {value}" for name, value in tried.settings.items())
+    told = tried.problem or f"{', '.join(f'{value:.4g}' for value in tried.values)} after {tried.milestones}"
+    saying(console)(f"trial {tried.number}: {settings}: {tried.status}: {told}")
 
 
 def searched(known: "Searched", console) -> None:

@@ -76,6 +76,7 @@ def follow(
     save_every: float | None = 60.0,
     tracking: bool = True,
     tracking_uri: str | None = None,
+    experiment: str = "",
     register: str | None = None,
     alias: str = "champion",
     tolerance: float = 0.02,
@@ -89,6 +90,7 @@ def follow(
     classes: room for so many classes, or their names, as `"cat,dog,fox"`.
     arrivals: stop once so many are learned in all. idle: stop after so many seconds without one.
     ahead: arrivals that the stream actor reads before the learner actor takes them; here nothing is read ahead.
+    experiment: of MLflow, by name.
     register: name in MLflow's model registry, where every arrival makes a version. alias: it moves to the newest
     version unless a class's accuracy on what was held out fell by more than `tolerance` against the one that has it.
     hear: told of everything as it happens.
@@ -120,7 +122,7 @@ def follow(
     kept = Kept(Path(site.home))
     with held(kept.path):
         known = kept.begin(asked)
-        registry = _registry(kept, asked, known["created"], tracking, tracking_uri, registration)
+        registry = _registry(kept, asked, known["created"], tracking, tracking_uri, experiment, registration)
 
         def pair() -> Pair:
             if here:
@@ -236,10 +238,11 @@ def _registry(
     created: int,
     tracking: bool,
     uri: str | None,
+    experiment: str,
     registration: Registration | None,
 ) -> Registry | None:
     if not tracking:
         return None
     from ..tracking.addresses import default_uri
 
-    return Registry(kept, following, created, uri or default_uri(), registration)
+    return Registry(kept, following, created, uri or default_uri(), registration, experiment)

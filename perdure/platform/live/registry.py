@@ -23,11 +23,13 @@ import torch
 from .. import curves
 from ..curves import tables
 from ..journal import Row
-from ..naming import LONGEST_NAME, LONGEST_PARAM, metric_name, shortened
+from ..naming import LONGEST_NAME, metric_name, shortened
 from ..records import read_sealed, write_sealed
 from ..secrets import masked
+from ..tracking.described import params
 from ..tracking.greeting import refused as refusal
 from ..tracking.mlflow_client import client, exists, experiment, known_by
+from ..tracking.origin import origin
 from ..tracking.refusals import away
 from ..tracking.refusals import told as refused
 from . import figures
@@ -59,6 +61,7 @@ class Registry:
     created: int  # when the stream began, in ms
     uri: str
     registration: Registration | None = None
+    experiment: str = ""  # by name
     known: dict[str, Any] = field(default_factory=dict)  # what MLflow has
     problem: str = ""  # why it does not take more
     _client: Any = None
@@ -117,16 +120,15 @@ class Registry:
         if self.known["run"] and not exists(self._client, self.known["run"]):
             self._begin_anew()  # somebody has emptied the store
         if self.known["run"] is None:
-            into = experiment(self._client, self.uri)
+            into = experiment(self._client, self.uri, self.experiment)
             tags = {FOLLOWED: str(self.created), "perdure.folder": str(self.kept.path)}
             asked = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
             found = self._client.search_runs([into], filter_string=asked, max_results=1)
             name = f"{self.following.strategy} follows"
             name = shortened(name, LONGEST_NAME)
-            made = found[0] if found else self._client.create_run(into, self.created, tags, run_name=name)
+            made = found[0] if found else self._client.create_run(into, self.created, origin() | tags, run_name=name)
             self.known["run"] = made.info.run_id
-            for key, value in self.following.row().items():
-                self._client.log_param(self.known["run"], key, shortened(str(value), LONGEST_PARAM))
+            self._client.log_batch(self.known["run"], params=params(self.following.row()))
             self._keep()
 
     def _rows(self) -> None:

@@ -35,6 +35,17 @@ class MetaComparison(Outcomes):
         table = [_standing(learner, group) for learner, group in self.by_method().items() if group]
         return sorted(table, key=_rank)
 
+    def standings(self) -> dict[str, dict[str, Interval]]:
+        return {
+            s.learner: {"seconds": s.seconds}
+            | {
+                f"test_{name}_after_{count}": one
+                for name in ("loss", "accuracy")
+                for count, one in zip(s.steps, getattr(s, name), strict=False)
+            }
+            for s in self.league
+        }
+
     @property
     def outer(self) -> str:
         """The outer optimizers: one, or whose each is."""

@@ -14,7 +14,7 @@ from ...strategies.meta.base import MetaLearner
 from ...strategies.meta.names import META_LEARNERS
 from ...strategies.meta.train import MetaPlan
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
-from .. import cluster, dry_run, plugins
+from .. import cluster, dry_run, mirror, plugins
 from ..api import How, make, tracker_of, unheard
 from ..command import Command, held, read
 from ..conduct import Watch, nobody
@@ -107,7 +107,8 @@ def tune(
         run = Run(method, on, model or "mlp(64, 64)", optimizer or "adam", seed, plan, threads=threads, device=device)
         run, aims = continual(run, share, first), "accuracy"
         on = spell(stream_recipe(on), STREAMS | DATASETS)
-    run = run if dry_run.asked() else with_content(run, Data(Site(where.home, where.data)))
+    data = Data(Site(where.home, where.data))
+    run = run if dry_run.asked() else with_content(run, data)
     texts = [objective] if isinstance(objective, str) else list(objective)
     search = Search(
         run, on, tuple(texts or [aims]), trials, by, scheduler, grace, interval, seeds_per_trial,
@@ -116,27 +117,42 @@ def tune(
     if dry_run.asked():
         search.expect_readable()
     dry_run.ends([run.source()], data=where.data)
-    return conduct_search(search, where, again, watch, hear)
+    return conduct_search(search, where, again, watch, hear, data)
 
 
 def conduct_search(
-    search: Search, how: How, again: bool = False, watch: Watch = nobody, hear: Hear = unheard
+    search: Search,
+    how: How,
+    again: bool = False,
+    watch: Watch = nobody,
+    hear: Hear = unheard,
+    data: Data | None = None,
 ) -> Searched:
-    """Make a search, or go on with it. Raises Busy where another process has it in hand."""
+    """Make a search, or go on with it. Raises Busy where another process has it in hand.
+
+    data: what has been loaded already; each data set is loaded once, for its trials and for the best again.
+    """
     how = how.settled()
     site = Site(how.home, how.data, how.plugins, how.save_every)
-    data = Data(site)
+    if site.storage and search.scheduler == "pbt":
+        raise ValueError(
+            f"a population hands its weights on in a folder that all machines see, and {site.storage} is none; name "
+            "one with --home, or another --scheduler"
+        )
+    data = data or Data(site)
     length = search.refuse(site, data)
     search.points()  # a grid that is none is told before anything starts
     command = Command((), line(search, how), how.kept(), asdict(search))
-    folder = command.folder(how.home)
+    folder = command.folder(site.home)
     with room(folder), held(folder):
+        mirror.fetch_folder(folder, site)
         before = read(folder).runs if (folder / "command.json").exists() else ()
         if again:
             set_aside(before, site)
             (folder / STOPS).unlink(missing_ok=True)
         tracker = tracker_of(how, site)
-        command.keep(how.home)
+        mirror.fetch([run.id for run in before], site)
+        command.keep(site.home)
         tracker.begin(command)
         log = Log(search, command, site, length, tracker, hear)
         made, stopped = Searched(search, []), False
@@ -149,7 +165,9 @@ def conduct_search(
         told = {"line": command.line, "report": str(folder / "report.html"), "stopped": stopped, "how": command.how}
         made = replace(made, trials=log.tried(), **told)
         unwritten = written(folder / "report.html", html(made).encode())
-        return replace(made, undelivered=tracker.end(made), unwritten=unwritten)
+        made = replace(made, undelivered=tracker.end(made), unwritten=unwritten)
+        mirror.carry(folder, site)
+        return made
 
 
 def _sought(log: "Log", how: How, site: Site, data: Data, again: bool, watch: Watch) -> Searched:
@@ -161,7 +179,7 @@ def _sought(log: "Log", how: How, site: Site, data: Data, again: bool, watch: Wa
         arrays = packed(dataset) if dataset is not None else None
         fit(search, site, arrays, log.length, slots, gpus, log.stops, log.path.parent, log)
         made = Searched(search, log.tried())
-        return replace(made, finals=_finals(made, how, log.command, again, watch))
+        return replace(made, finals=_finals(made, how, log, data, again, watch))
     finally:
         if ours:
             cluster.disconnect()
@@ -172,7 +190,7 @@ class Log:
 
     def __init__(self, search: Search, command: Command, site: Site, length: int, tracker: Tracker, hear: Hear):
         self.search, self.command, self.length, self.hear = search, command, length, hear
-        self.home, self.tracker = site.home, tracker
+        self.site, self.tracker = site, tracker
         self.path = command.folder(site.home) / STOPS
         self.stops: dict[str, int] = _stops(self.path)
         self._told: dict[int, Tried] = {}
@@ -199,8 +217,9 @@ class Log:
         known = {run.id: run for run in self.command.runs} | {run.id: run for run in runs}
         if len(known) > len(self.command.runs):
             self.command = replace(self.command, runs=tuple(known.values()))
-            self.command.keep(self.home)
+            self.command.keep(self.site.home)
             self.tracker.grow(self.command)
+        mirror.fetch(trial.runs, self.site)
         for id in trial.runs:
             if trial.status == "stopped":
                 self.tracker.hear(Reached(id, {}, None))
@@ -240,7 +259,7 @@ def line(search: Search, how: How) -> str:
     return shlex.join(["perdure", "tune", run.method, "--on", search.on, *parts])
 
 
-def _finals(made: Searched, how: How, command: Command, again: bool, watch: Watch) -> list[Any]:
+def _finals(made: Searched, how: How, log: Log, data: Data, again: bool, watch: Watch) -> list[Any]:
     """The best on test samples: a comparison for every model and optimizer among them."""
     groups: dict[tuple[str, str], list[AnyRun]] = {}
     for trial in made.best if made.search.fresh else ():
@@ -248,7 +267,7 @@ def _finals(made: Searched, how: How, command: Command, again: bool, watch: Watc
             groups.setdefault((run.model, run.optimizer), []).append(run)
 
     def watched(final: Command) -> Any:
-        command.keep(how.home)  # it is the search that is gone on with
+        log.command.keep(log.site.home)  # it is the search that is gone on with
         return watch(final)
 
     comparisons = []
@@ -256,7 +275,7 @@ def _finals(made: Searched, how: How, command: Command, again: bool, watch: Watc
         seeds = list(dict.fromkeys(run.seed for run in runs))
         final = Command(tuple(sorted(runs, key=lambda run: run.seed)))
         typed = kind(runs[0]).line(final.methods, runs[0], seeds, asdict(how))
-        comparisons.append(make(replace(final, line=typed), how, again, watched))
+        comparisons.append(make(replace(final, line=typed), how, again, watched, data=data))
     return comparisons
 
 

@@ -1,5 +1,6 @@
 """What a search came to: a table of its trials, the best or the Pareto front, and what those are worth on tests."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -10,6 +11,7 @@ from ..meta.results import MetaComparison
 from ..report import digits, page
 from ..results import Comparison
 from ..run import Run
+from .importance import importance
 from .objective import Objective
 from .search import Search
 from .space import Point, spelled
@@ -117,6 +119,20 @@ class Searched:
         """What a tracker shows of all trials."""
         return self.figures()
 
+    def importance(self) -> list[dict[str, float]]:
+        """For each objective, how much of it each parameter explains among the trials that came to their end."""
+        space, ended = self.search.space, self.ended
+        return [importance(space, ended, [t.values[n] for t in ended]) for n in range(len(self.search.aims))]
+
+    def means(self) -> dict[str, float]:
+        """What a tracker is told of all trials: what the best has come to where it was chosen, and on test samples as a
+        comparison has it; the importance of every parameter."""
+        several, told = len(self.search.objectives) > 1, {}
+        for n, (text, shares) in enumerate(zip(self.search.objectives, self.importance(), strict=True)):
+            told |= {f"best/{text}": t.values[n] for t in self.best[:1]}
+            told |= {f"importance/{name}" + f"/{text}" * several: share for name, share in shares.items()}
+        return told | {f"test/{name}": v for final in self.finals for name, v in final.means().items()}
+
     def _ranks(self, trial: Tried) -> tuple[float, ...]:
         """Less is better."""
         return tuple(aim.rank(value) for aim, value in zip(self.search.aims, trial.values, strict=True))
@@ -140,6 +156,8 @@ def html(made: Searched) -> str:
         run=search.run,
         meta=not isinstance(search.run, Run),
         space={name: spelled(one) for name, one in search.space.parameters.items()},
+        importance=made.importance(),
+        counts=Counter(t.status for t in made.trials),
         aims=search.aims,
         shown=shown,
         title=title,
@@ -167,6 +185,8 @@ def _scatters(search: Search, trials: Sequence[Tried]) -> Any:
 
 
 def _scatter(axes: Any, search: Search, name: str, trials: Sequence[Tried], n: int) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     one, factor = search.space.parameters[name], 100 if search.aims[n].share else 1
     countable = one.every
     for whole in (False, True):
@@ -179,6 +199,9 @@ def _scatter(axes: Any, search: Search, name: str, trials: Sequence[Tried], n: i
         axes.set_xticks(range(0, len(countable), step), [text[:14] for text in countable[::step]])
     elif spelled(one).startswith("log"):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))  # few, and none on top of another
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

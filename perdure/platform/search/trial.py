@@ -8,6 +8,7 @@ from typing import Any
 
 from ...strategies import names
 from ...streams.dataset import Dataset
+from .. import mirror
 from ..claims import claimed
 from ..events import Event, Failed, Reached
 from ..execute import begin, execute, finished, resumable
@@ -40,6 +41,7 @@ class Trial:
         """Go over to another point, `count` milestones of which are known."""
         self.close()
         self.point, self.after, self.count = point, after, count
+        mirror.fetch([run.id for run in self.runs], self.site)
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:
@@ -49,6 +51,7 @@ class Trial:
         """One milestone on: what the trial is worth by now, and whether that was all."""
         failed = "" if self._is_known() else self._made()
         values = [aim.worst for aim in self.search.aims]
+        mirror.fetch([run.id for run in self.runs], self.site)
         if not failed:
             self.count += 1
             known = [measured(run, Journal(self.site.folder(run)).rows()[: self.count]) for run in self.runs]
@@ -100,11 +103,11 @@ class Trial:
 
     def _milestone(self) -> str:
         """All runs one milestone on, those that are at their end to it; why not, where one cannot."""
-        for run, events in zip(self.runs, self._events, strict=True):
+        for events in self._events:
             for event in events:
                 if isinstance(event, Failed):
                     return event.message
-                if isinstance(event, Reached) and len(Journal(self.site.folder(run)).rows()) < self.length:
+                if isinstance(event, Reached) and event.place + 1 < self.length:
                     break  # after the last milestone comes the mark that the run is finished
         return ""
 

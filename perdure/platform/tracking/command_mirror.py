@@ -15,12 +15,14 @@ from ..records import read_sealed, write_sealed
 from ..site import Site
 from . import ended
 from .delivery import Delivery
-from .described import sending
+from .described import params, sending
 from .mlflow_client import exists, known_by
+from .origin import origin
+from .points import metrics
 from .refusals import Refusals, told
-from .run_mirror import RunMirror, ended_at
+from .run_mirror import NOTE, PARENT, RunMirror, ended_at, link
 
-NOTE = "mlflow.note.content"  # the description that MLflow's page of a run shows
+LINKED = 50  # runs of others that are told whose they are too, which costs requests; the table names all
 
 
 class CommandMirror:
@@ -29,7 +31,7 @@ class CommandMirror:
         self.folder = command.folder(site.home)
         self.path = known_by(self.folder, uri)
         self.refusals = Refusals(self.path)
-        self.known: dict[str, Any] = {"store": "", "parent": None, "ended": False, "whole": False}
+        self.known: dict[str, Any] = {"store": "", "parent": None, "ended": False, "whole": False, "origin": {}}
         self.ends: dict[str, str] = {}
         self.heard = {run.id: None for run in command.runs}  # of whom there may be news
         self.runs: dict[str, RunMirror] = {}
@@ -40,6 +42,11 @@ class CommandMirror:
             self.known |= {"whole": bool(known["ended"])} | {k: v for k, v in known.items() if k != "runs"}
 
     @property
+    def experiment(self) -> str:
+        """The name of the one that it was asked to go to; empty where none was asked for."""
+        return self.command.how.get("experiment", "")
+
+    @property
     def delivered(self) -> bool:
         return bool(self.known["ended"]) and self.known["whole"]
 
@@ -48,7 +55,7 @@ class CommandMirror:
         ended.forget(self.folder)
         self.refusals.begin()
         finished = self.known["ended"] == "FINISHED" and self.known["whole"]
-        self._keep(whole=finished, began=self.known.get("began") or int(time.time() * 1000))
+        self._keep(whole=finished, began=self.known.get("began") or int(time.time() * 1000), origin=origin())
 
     def forget(self) -> None:
         """Nothing of it was taken, and nothing was made that could be."""
@@ -85,12 +92,22 @@ class CommandMirror:
         mirror = self.runs[id]
         what = f"run {id} ({shortened(mirror.run.method, 120)}, seed {mirror.run.seed})"
         try:
-            taken = to.sent(what, lambda: mirror.deliver(to, self.known["parent"], self.ends.get(id, "")))
+            taken = to.sent(what, lambda: mirror.deliver(to, self._above, self.ends.get(id, "")))
         except Exception:
             self.heard[id] = None
             raise
         if not taken and what in to.troubled:
             self.heard[id] = None
+
+    @property
+    def _above(self) -> dict[str, str]:
+        """Tags of a child."""
+        return self.known["origin"] | {"mlflow.source.name": self._line, PARENT: self.known["parent"]}
+
+    @property
+    def _line(self) -> str:
+        """What was typed, as the source of a run."""
+        return shortened(self.command.line or "perdure", LONGEST_TAG)
 
     def open(self, to: Delivery) -> None:
         """Find the parent, or make it."""
@@ -112,10 +129,11 @@ class CommandMirror:
         asked = f"tags.`perdure.command` = '{self.command.id}'"
         for found in to.client.search_runs([to.server.into], filter_string=asked, max_results=1):
             return found.info.run_id
-        line = shortened(self.command.line or "perdure", LONGEST_TAG)
-        tags = {"perdure.command": self.command.id, "mlflow.source.name": line}
+        tags = self.known["origin"] | {"perdure.command": self.command.id, "mlflow.source.name": self._line}
         began, name = self.known.get("began") or int(time.time() * 1000), shortened(self.command.title, LONGEST_NAME)
-        return to.client.create_run(to.server.into, start_time=began, run_name=name, tags=tags).info.run_id
+        made = to.client.create_run(to.server.into, start_time=began, run_name=name, tags=tags).info.run_id
+        to.client.log_batch(made, params=params(self.command.row()))
+        return made
 
     def _close(self, to: Delivery) -> None:
         for id, mirror in self.runs.items():
@@ -144,13 +162,15 @@ class CommandMirror:
     def _end(self, to: Delivery, end: dict[str, Any] | None) -> None:
         begun = [Journal(m.folder) for m in self.runs.values() if (m.folder / "attempts.jsonl").exists()]
         known = end or {"status": "KILLED", "time": max(map(ended_at, begun), default=int(time.time() * 1000))}
+        means = known.get("means", {})
+        to.client.log_batch(self.known["parent"], metrics=metrics(0, means, known["time"]))
         to.client.set_terminated(self.known["parent"], known["status"], known["time"])
         self._keep(ended=known["status"])
 
     def _link(self, to: Delivery) -> None:
         """Name the parents of runs that were there before; runs of a parent that is gone become its own."""
         mine, above = self.known["parent"], Counter(m.known.get("parent", "") for m in self.runs.values() if m.known)
-        links = []
+        links, shared = [], 0
         for parent, count in above.items():
             if parent == mine:
                 continue
@@ -158,8 +178,10 @@ class CommandMirror:
                 for mirror in (m for m in self.runs.values() if m.known.get("parent", "") == parent and m.known):
                     mirror.adopt(to, mine)
                 continue
-            name = to.client.get_run(parent).info.run_name
-            links.append(f"- {count}: [{name}](#/experiments/{to.server.into}/runs/{parent})")
+            links.append(f"- {count}: {link(to, parent)}")
+            for mirror in (m for m in self.runs.values() if m.known.get("parent", "") == parent):
+                if (shared := shared + 1) <= LINKED:
+                    mirror.shared(to, f"perdure.also.{self.command.id}", mine)
         if links:
             text = "Runs that were there before are children of other commands; `runs.csv` has the id of each.\n"
             to.client.set_tag(mine, NOTE, shortened("\n".join([text, *links]), LONGEST_TAG))

@@ -1,7 +1,7 @@
 """What MLflow is told of a run beside its curves: parameters, data set, tables, pictures."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,20 @@ from ..naming import LONGEST_DATA_SET, LONGEST_PARAM, file_name, shortened
 from ..profile import PROFILE
 from ..site import Site
 
+# of whatever kind something is, its parameters have one name for the same thing
+NAMES = {"strategy": "method", "learner": "method", "generator": "method", "stream": "on", "episodes": "on"}
+NAMES |= {"batch": "batch_size"}
 
-def describe(client: Any, id: str, run: AnyRun, site: Site) -> None:
+
+def params(row: Mapping[str, Any]) -> list:
+    """Parameters as MLflow lists them: named alike for strategies, meta-learners and generators."""
     from mlflow.entities import Param
 
-    params = {key: shortened(str(value), LONGEST_PARAM) for key, value in run.row().items()}
-    client.log_batch(id, params=[Param(key, value) for key, value in params.items()])
+    return [Param(NAMES.get(key, key), shortened(str(value), LONGEST_PARAM)) for key, value in row.items()]
+
+
+def describe(client: Any, id: str, run: AnyRun, site: Site) -> None:
+    client.log_batch(id, params=params(run.row()))
     data = next((n["data"] for n in reversed(Journal(site.folder(run)).notes()) if "data" in n), None)
     source = run.source()
     if data and source is not None:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def keep(folder: Path, told: Told) -> None:
         picture(folder / FIGURES, file_name(name), figure)
     write(folder / RUNS, told.frame().to_csv(index=False).encode())
     status = "KILLED" if told.stopped else "FAILED" if told.failed else "FINISHED"
-    write_sealed(folder / ENDED, {"status": status, "time": int(time.time() * 1000)})
+    known = {"status": status, "time": int(time.time() * 1000)}
+    write_sealed(folder / ENDED, known | {"means": {k: v for k, v in told.means().items() if isfinite(v)}})
 
 
 def forget(folder: Path) -> None:
@@ -31,7 +33,7 @@ def forget(folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Status and time, in ms; None of a command that has not ended, but was killed or is under way."""
+    """Status, time in ms, and means over runs; None of a command that has not ended, but was killed or is under way."""
     with suppress(FileNotFoundError, Damaged):
         return read_sealed(folder / ENDED)
     return None

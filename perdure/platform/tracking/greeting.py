@@ -16,19 +16,19 @@ from .refusals import ExperimentDeleted, away, told
 GREETING = 15.0  # seconds to wait for what a server says at first
 
 
-def expect_welcome(uri: str | None) -> None:
+def expect_welcome(uri: str | None, experiment: str = "") -> None:
     """Raises ValueError where an MLflow refuses, or its address is none. One that is away is sent to later.
 
-    uri: None where nothing is tracked.
+    uri: None where nothing is tracked. experiment: by name; by default as `experiment_name` has it.
     """
     if uri is None:
         return
     if (file := file_of(uri)) is not None:
-        expect_database(uri, file)
+        expect_database(uri, file, experiment)
         return
     loaded()
     refusals: list[Exception] = []
-    asking = threading.Thread(target=_greeted, args=(uri, refusals), name="greeting", daemon=True)
+    asking = threading.Thread(target=_greeted, args=(uri, experiment, refusals), name="greeting", daemon=True)
     asking.start()
     asking.join(GREETING)
     if refusals and not away(refusals[0], uri):
@@ -39,12 +39,12 @@ def refused(uri: str, why: str) -> str:
     return f"MLflow at {masked(uri)} refuses: {why}; or leave it with --no-tracking"
 
 
-def expect_database(uri: str, file: Path) -> None:
+def expect_database(uri: str, file: Path, experiment: str = "") -> None:
     """Raises ValueError for a file that is no database, cannot be written to, or whose experiment is deleted.
 
     Looked at without MLflow, which takes seconds to come.
     """
-    name, found = experiment_name(), None
+    name, found = experiment or experiment_name(), None
     there = next(place for place in (file, *file.absolute().parents) if os.path.lexists(place))
     if not os.access(there, os.W_OK):
         raise ValueError(refused(uri, f"{there} cannot be written to; let it be, or name another with --tracking-uri"))
@@ -60,9 +60,9 @@ def expect_database(uri: str, file: Path) -> None:
         raise ValueError(refused(uri, told(ExperimentDeleted(name, found[1]))))
 
 
-def _greeted(uri: str, refusals: list[Exception]) -> None:
+def _greeted(uri: str, experiment: str, refusals: list[Exception]) -> None:
     try:
-        server = Server(uri)
+        server = Server(uri, experiment)
         server.open()
         server.client.set_experiment_tag(server.into, "perdure.version", __version__)  # as runs are written
     except Exception as e:

@@ -14,14 +14,16 @@ from .addresses import artifacts_beside, database, file_of
 from .refusals import ExperimentDeleted, login_wanted
 
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+KIND = ("mlflow.experimentKind", "custom_model_development")  # what it is for, to versions whose pages go by it
+PAGES = "workflowType=machine_learning"  # of an address: pages open among runs, not among traces and judges
 _TABLES = threading.Lock()  # what makes them has one state for the whole process
 
 
 class Server:
-    """One MLflow, and the experiment in it that everything goes to."""
+    """One MLflow, and the experiment in it that everything goes to: by name, or else as `experiment` has it."""
 
-    def __init__(self, uri: str):
-        self.uri, self.into, self.store = uri, "", ""
+    def __init__(self, uri: str, name: str = ""):
+        self.uri, self.name, self.into, self.store = uri, name, "", ""
         self.client: Any = None
         self.refused, self.refusal = 0, ""  # artifacts in a row, and why the last of them was
 
@@ -29,7 +31,7 @@ class Server:
         """Raises what the client raises, and ExperimentDeleted."""
         if not self.store:
             self.client = self.client or client(self.uri)
-            self.into = experiment(self.client, self.uri)
+            self.into = experiment(self.client, self.uri, self.name)
             made = self.client.get_experiment(self.into).creation_time
             self.store = f"{self.into}/{made}"  # another one once somebody has emptied the database
 
@@ -44,7 +46,7 @@ class Server:
         """Raises where what was refused would be refused to all: a login is wanted, or the experiment is deleted."""
         if login_wanted(error):
             raise error
-        experiment(self.client, self.uri)
+        experiment(self.client, self.uri, self.name)
 
 
 def quiet() -> None:
@@ -81,25 +83,37 @@ def experiment_name() -> str:
     return os.environ.get(EXPERIMENT) or "perdure"
 
 
-def experiment(client: Any, uri: str) -> str:
-    """The experiment that $MLFLOW_EXPERIMENT_NAME names, or perdure; made where there is none.
+def experiment(client: Any, uri: str, name: str = "") -> str:
+    """The experiment of a name, by default that in $MLFLOW_EXPERIMENT_NAME, or perdure; made where there is none.
 
     Raises ExperimentDeleted.
     """
-    name = experiment_name()
+    name = name or experiment_name()
     known = client.get_experiment_by_name(name)
     if known is None:
         return _made(client, name, file_of(uri))
     if known.lifecycle_stage != "active":
         raise ExperimentDeleted(name, known.experiment_id)
+    if KIND[0] not in known.tags:
+        _marked(client, known.experiment_id)
     return known.experiment_id
+
+
+def _marked(client: Any, id: str) -> None:
+    """Say what an experiment is for. Who may write runs there may be refused this, and needs it not."""
+    try:
+        client.set_experiment_tag(id, *KIND)
+    except Exception as e:
+        if not login_wanted(e):
+            raise
 
 
 def _made(client: Any, name: str, file: Path | None) -> str:
     from mlflow.exceptions import MlflowException
 
+    place = artifacts_beside(file) if file is not None else None
     try:
-        return client.create_experiment(name, artifact_location=artifacts_beside(file) if file is not None else None)
+        return client.create_experiment(name, artifact_location=place, tags=dict([KIND]))
     except MlflowException as e:
         if e.error_code == "RESOURCE_ALREADY_EXISTS":  # another command was as quick
             return client.get_experiment_by_name(name).experiment_id

@@ -29,6 +29,16 @@ PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that i
 log = logging.getLogger(__name__)
 
 
+class _Servers(dict[str, Server]):
+    """One MLflow for every experiment by name: a command of before is delivered to its own."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+
+    def __missing__(self, name: str) -> Server:
+        return self.setdefault(name, Server(self.uri, name))
+
+
 class _GivenUp(Exception):
     """Nobody waits for what is delivered any more."""
 
@@ -57,7 +67,7 @@ class MLflow:
         """Raises ValueError where MLflow refuses, or its address is none."""
         file = file_of(self.uri)
         if file is not None:
-            expect_database(self.uri, file)
+            expect_database(self.uri, file, command.how.get("experiment", ""))
         self._mirror = CommandMirror(command, self.site, self.uri)
         first = not self._mirror.path.exists()
         self._mirror.begin()
@@ -109,7 +119,8 @@ class MLflow:
 
     def _write(self) -> None:
         """The writer: whatever is new, then what former commands left behind, until all is delivered."""
-        server, pause, late = Server(self.uri), 0, None
+        servers = _Servers(self.uri)
+        server, pause, late = servers[self._mirror.experiment], 0, None
         to = Delivery(server, self._mirror.refusals, self._beat)
         while not self._done.is_set():
             self._wake.clear()
@@ -120,7 +131,7 @@ class MLflow:
                 whole = self._mirror.deliver(to, over)
                 late = list(left_behind(self.site, self.uri, self._mirror.command.id)) if late is None else late
                 while late:
-                    self._deliver_late(late[0], server)
+                    self._deliver_late(late[0], servers[late[0].experiment])
                     late.pop(0)
             except _GivenUp:
                 return

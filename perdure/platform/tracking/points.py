@@ -1,5 +1,6 @@
 """The points of a run's curves in MLflow, from the rows of its journal as they come."""
 
+from collections.abc import Mapping
 from math import isnan, nan
 
 from ..kinds import AnyRun, kind
@@ -52,13 +53,18 @@ class Points:
         self._newest: Point = (0, {})
 
 
-def _metrics(point: Point, created: int, later: int = 0) -> list:
-    """At a time that a replay repeats: milliseconds after the run was created."""
+def metrics(step: int, values: Mapping[str, float | None], time: int) -> list:
+    """Points of curves as MLflow takes them: what is unknown is none."""
     from mlflow.entities import Metric
 
-    step, values = point
     known = {metric_name(k): float(v) for k, v in values.items() if v is not None and not isnan(v)}
-    return [Metric(name, value, created + step + later, step) for name, value in known.items()]
+    return [Metric(name, value, time, step) for name, value in known.items()]
+
+
+def _metrics(point: Point, created: int, later: int = 0) -> list:
+    """At a time that a replay repeats: milliseconds after the run was created."""
+    step, values = point
+    return metrics(step, values, created + step + later)
 
 
 def _nan(metric):

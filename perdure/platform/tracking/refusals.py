@@ -108,7 +108,7 @@ def words(error: Exception) -> str:
 def _remedy(error: Exception) -> str:
     code = getattr(error, "error_code", "")
     if isinstance(error, ExperimentDeleted):
-        return "restore it there, or send to another one, by its name in MLFLOW_EXPERIMENT_NAME"
+        return "restore it there, or send to another one by --experiment or MLFLOW_EXPERIMENT_NAME"
     if code == "PERMISSION_DENIED" or _status(error) == 403:
         return f"ask for the right to write there, or sign in as somebody else with {VARIABLES}"
     if login_wanted(error):

@@ -10,14 +10,15 @@ from typing import Any
 from ..execute import begin, finished
 from ..journal import Journal
 from ..kinds import AnyRun
-from ..naming import LONGEST_NAME, shortened
+from ..naming import LONGEST_NAME, LONGEST_TAG, shortened
 from ..records import read_sealed, write_sealed
 from ..site import Site
 from .delivery import Delivery
 from .described import artifacts, describe
-from .mlflow_client import exists, known_by
+from .mlflow_client import PAGES, exists, known_by
 from .points import Points
 
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"  # a note is what MLflow's page of a run describes it by
 ENDS = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 
 
@@ -29,15 +30,16 @@ class RunMirror:
         self.changed = False  # whether there was something to send
         self._points = Points(run, site)
 
-    def deliver(self, to: Delivery, parent: str, end: str) -> None:
-        """Send what is new. parent: in MLflow, of a run that is not there yet. end: what became of it, if it has."""
+    def deliver(self, to: Delivery, above: dict[str, str], end: str) -> None:
+        """Send what is new. above: tags of a run that is not there yet, its parent's among them. end: what became of
+        it, if it has."""
         if end and not self.lacks(to, end):
             return
         self._look(to)
         self._points.read()
         if not self._points.count and not end:
             return  # not begun yet
-        self._open(to, parent)
+        self._open(to, above)
         points, before = self._points.after(self.known["rows"], self._created()), self.known["end"]
         if points or end not in ("", before):
             if before not in ("", end):
@@ -69,8 +71,17 @@ class RunMirror:
 
     def adopt(self, to: Delivery, parent: str) -> None:
         """Its parent is gone."""
-        to.client.set_tag(self.known["id"], "mlflow.parentRunId", parent)
+        to.client.set_tag(self.known["id"], PARENT, parent)
         self._keep(parent=parent)
+
+    def shared(self, to: Delivery, tag: str, parent: str) -> None:
+        """Say of a child that another command has it too: by a tag to search for, and by a link in its description."""
+        id, known = self.known["id"], to.client.get_run(self.known["id"]).data.tags
+        if known.get(tag) != parent:
+            line = f"- {link(to, parent)}"
+            note = known.get(NOTE, "") or "Run of other commands too:\n"
+            to.client.set_tag(id, NOTE, f"{note}\n{line}" if len(note) + len(line) < LONGEST_TAG else note)
+            to.client.set_tag(id, tag, parent)
 
     def end(self) -> str:
         """What became of it, as its folder says; empty of one that was stopped."""
@@ -84,31 +95,31 @@ class RunMirror:
             if known["store"] == to.server.store and known["created"] == self._created():
                 self.known = known
 
-    def _open(self, to: Delivery, parent: str) -> None:
+    def _open(self, to: Delivery, above: dict[str, str]) -> None:
         gone = bool(self.known) and self.known["parent"] in to.gone
         if gone and exists(to.client, self.known["id"]):
-            self.adopt(to, parent)
+            self.adopt(to, above[PARENT])
             gone = False
         if self.known and not gone:
             return
         with _alone(Path(self.site.home)):  # of several commands that share the run, one makes it
             self._look(to)
             if gone or not self.known:
-                id, above = self._found_or_made(to, parent)
+                id, parent = self._found_or_made(to, above)
                 describe(to.client, id, self.run, self.site)
-                self.known = {"store": to.server.store, "id": id, "parent": above, "created": self._created()}
+                self.known = {"store": to.server.store, "id": id, "parent": parent, "created": self._created()}
                 self._keep(rows=0, end="", whole=False)
 
-    def _found_or_made(self, to: Delivery, parent: str) -> tuple[str, str]:
+    def _found_or_made(self, to: Delivery, above: dict[str, str]) -> tuple[str, str]:
         """The MLflow run of these tags, made before a crash or by somebody else, or made now; and its parent."""
         tags = {"perdure.run": self.run.id, "perdure.created": str(self._created())}
         asked = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
         for found in to.client.search_runs([to.server.into], filter_string=asked, max_results=1):
-            return found.info.run_id, found.data.tags.get("mlflow.parentRunId", "")
+            return found.info.run_id, found.data.tags.get(PARENT, "")
         name = shortened(f"{self.run.method} seed {self.run.seed}", LONGEST_NAME)
-        tags["mlflow.parentRunId"] = parent
+        tags = above | tags | _where(Journal(self.folder))
         made = to.client.create_run(to.server.into, start_time=self._created(), run_name=name, tags=tags)
-        return made.info.run_id, parent
+        return made.info.run_id, above[PARENT]
 
     def _close(self, to: Delivery, end: str) -> None:
         if end != "finished" or self.known["end"]:
@@ -121,6 +132,17 @@ class RunMirror:
     def _keep(self, **news: Any) -> None:
         self.known |= news
         write_sealed(self.path, self.known)
+
+
+def link(to: Delivery, run: str) -> str:
+    """To the page of a run, by its name."""
+    return f"[{to.client.get_run(run).info.run_name}](#/experiments/{to.server.into}/runs/{run}?{PAGES})"
+
+
+def _where(journal: Journal) -> dict[str, str]:
+    """The machine that has made a run, as a tag."""
+    told = [note["where"].rpartition(":")[0] for note in journal.notes() if "where" in note]
+    return {"perdure.host": told[-1]} if told else {}
 
 
 def ended_at(journal: Journal, end: str = "") -> int:

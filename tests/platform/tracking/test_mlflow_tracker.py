@@ -45,7 +45,7 @@ def told(uri: str):
     experiment = client.get_experiment_by_name("perdure")
     every = client.search_runs([experiment.experiment_id])
     parents = [r for r in every if "perdure.command" in r.data.tags]
-    children = {r.data.params["strategy"]: r for r in every if "perdure.run" in r.data.tags}
+    children = {r.data.params["method"]: r for r in every if "perdure.run" in r.data.tags}
     assert len(parents) + len(children) == len(every)
     return client, parents, children
 
@@ -164,11 +164,9 @@ def test_an_outage_holds_nothing_up_and_loses_nothing(site, tmp_path, capfd):
         mine = next(p for p in parents if p.data.tags["perdure.command"] == COMMAND.id)
         asked = f"tags.`mlflow.parentRunId` = '{mine.info.run_id}'"
         children = client.search_runs([mine.info.experiment_id], filter_string=asked)
-        assert {c.data.params["strategy"]: c.info.status for c in children} == dict.fromkeys(
-            ("naive", OTHER), "FINISHED"
-        )
+        assert {c.data.params["method"]: c.info.status for c in children} == dict.fromkeys(("naive", OTHER), "FINISHED")
         for child in children:
-            run = next(r for r in COMMAND.runs if r.strategy == child.data.params["strategy"])
+            run = next(r for r in COMMAND.runs if r.strategy == child.data.params["method"])
             assert_mirrors(client, child, Journal(site.folder(run)))
         page, _ = look(f"{uri}/#/experiments/{mine.info.experiment_id}/runs", tmp_path, patience=60_000)
         assert "2 strategies on split(digits)" in page  # the parent, by its name, on MLflow's own page

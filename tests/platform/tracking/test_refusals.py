@@ -25,7 +25,7 @@ from perdure.platform.tracking.mlflow_client import client, quiet
 from perdure.strategies.base import Naive
 from perdure.strategies.names import STRATEGIES
 
-from ...servers import free_port, mlflow, postgres
+from ...servers import free_port, guard, mlflow, postgres
 from .commands import command, held, known, made
 
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "a-long-password"}
@@ -45,13 +45,8 @@ def uri(tmp_path):
 def guarded(tmp_path_factory):
     """MLflow's basic-auth app over PostgreSQL, whose artifacts' folder cannot be made: a file has its name."""
     folder, port = tmp_path_factory.mktemp("guarded"), free_port()
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\nadmin_username = admin\n"
-        f"admin_password = {LOGIN['MLFLOW_TRACKING_PASSWORD']}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
     (folder / "artifacts").write_text("")
-    told = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "of a test"}
+    told = guard(folder, LOGIN["MLFLOW_TRACKING_PASSWORD"])
     with postgres() as store, mlflow(folder, port, ["--app-name", "basic-auth"], store, **told) as group:
         yield f"http://127.0.0.1:{port}", folder, group
 
@@ -132,7 +127,7 @@ def test_what_is_longer_than_mlflow_takes_is_shortened_and_kept_whole_elsewhere(
         assert made(site, uri, asked).undelivered == ""
         to, parents, children = known(uri)
         long = children[asked.runs[0].id]
-        assert len(long.data.params["strategy"]) == 6000 and len(long.info.run_name) == 250
+        assert len(long.data.params["method"]) == 6000 and len(long.info.run_name) == 250
         assert long.info.status == parents[asked.id].info.status == "FINISHED"
         at = to.download_artifacts(long.info.run_id, "parameters.json", str(folder))
         assert json.loads(Path(at).read_text()) == {"strategy": asked.runs[0].strategy}
