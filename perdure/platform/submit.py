@@ -34,6 +34,7 @@ JOINING = ("compare", "run", "meta", "resume", "attack")  # commands that may ru
 TRAVELS = ("plugin", "recipe")  # options whose files go along
 GOING = ("PENDING", "RUNNING")
 STOPPED = 130
+FETCHING = "fetch-"  # before the ids of jobs that only hand files over
 WHOLE = "whole"  # beside what was sent: whether the package was
 PATIENCE = 30.0  # seconds after which a job that does not start is spoken of
 
@@ -162,7 +163,8 @@ class Cluster:
     def jobs(self) -> list[Job]:
         """The newest first."""
         with self._plainly():
-            every = [_job(d) for d in self._client.list_jobs() if d.submission_id]
+            known = [d for d in self._client.list_jobs() if d.submission_id]
+        every = [_job(d) for d in known if not d.submission_id.startswith(FETCHING)]
         return sorted(every, key=lambda job: -job.begun)
 
     def job(self, id: str) -> Job:
@@ -244,7 +246,7 @@ class Cluster:
     def _printed(self, id: str, sent: Mapping[str, str], asked: Sequence[str]) -> list[dict[str, Any]]:
         """What a short job says of another's files, on a machine of the cluster. Raises ValueError where it cannot."""
         variables = {k: v for k, v in sent.items() if v and k != WHOLE}
-        own = f"fetch-{id}-{uuid4().hex[:8]}"
+        own = f"{FETCHING}{id}-{uuid4().hex[:8]}"
         with TemporaryDirectory(prefix="perdure-") as folder, self._plainly():
             Path(folder, "asked.json").write_text(json.dumps(asked))
             if WHOLE in sent:
@@ -258,7 +260,6 @@ class Cluster:
             while (details := self._client.get_job_info(own)).status.value in GOING:
                 time.sleep(0.3)
             said = list(printed(self._client.get_job_logs(own)))
-            self._client.delete_job(own)
         if details.status.value != "SUCCEEDED" or not said:
             last = (details.message or "").strip().splitlines()[-1:]
             raise ValueError(
