@@ -19,6 +19,7 @@ from ...streams.names import live_source
 from .. import plugins as modules
 from ..command import held
 from ..execute import picture
+from ..job_record import note
 from ..journal import Row
 from ..site import PICTURES, Site, absolute
 from . import figures
@@ -115,6 +116,7 @@ def follow(
     kept = Kept(Path(site.home))
     with held(kept.path):
         known = kept.begin(asked)
+        note(Path(site.home), site)
         registry = _registry(kept, asked, known["created"], tracking, tracking_uri, registration)
 
         def pair() -> Pair:
