@@ -176,9 +176,9 @@ class Cluster:
             raise ValueError(f"expected the id of one job at {self.address}, got {id!r}, which fits {which}")
         return (exact or fits)[0]
 
-    def logs(self, id: str) -> str:
+    def logs(self, id: str | Job) -> str:
         with self._plainly():
-            return self._client.get_job_logs(self.job(id).id)
+            return self._client.get_job_logs(id.id if isinstance(id, Job) else self.job(id).id)
 
     def follow(self, id: str, say: Callable[[str], None], hint: Callable[[str], None] = lambda text: None) -> Job:
         """Hand on a job's logs as they are written, until it ends. hint: is told why nothing happens."""

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
+from perdure.jobs.boundary import _fault
 from perdure.platform import fetched, handed_over, submit
 from perdure.platform.records import Damaged
 from perdure.platform.site import Site
@@ -209,6 +210,8 @@ def test_hints_in_a_job_are_for_the_laptop(monkeypatch):
     monkeypatch.setenv("PERDURE_STORAGE", "s3://bucket/runs")
     monkeypatch.setenv("PERDURE_DASHBOARD", "http://head:8265")
     assert fetch_line() == "perdure fetch perdure-1_1 --address http://head:8265"
+    said = _fault(RuntimeError("odd"))
+    assert "RuntimeError: odd" in said and "Python" in said and " are in " not in said
     assert (
         line_for("resume 5f2c") == "perdure submit --address http://head:8265 --storage s3://bucket/runs -- resume 5f2c"
     )

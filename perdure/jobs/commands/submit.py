@@ -69,7 +69,7 @@ def list_(address: Address = ADDRESS) -> None:
         cluster = _cluster(address)
         for known in cluster.jobs():
             when = datetime.fromtimestamp(known.begun).strftime("%Y-%m-%d %H:%M:%S")
-            print(f"{known.id}  {known.status:<9}  {when}  {_reached(cluster, known.id)}{known.line}")
+            print(f"{known.id}  {known.status:<9}  {when}  {_reached(cluster, known)}{known.line}")
 
     _plainly(told)
 
@@ -81,7 +81,7 @@ def status(id: Id, address: Address = ADDRESS) -> None:
     def told() -> int:
         cluster = _cluster(address)
         known = cluster.job(id)
-        print(f"{known.id}  {known.status}  {_reached(cluster, known.id)}{known.line}")
+        print(f"{known.id}  {known.status}  {_reached(cluster, known)}{known.line}")
         if known.message and known.status != "SUCCEEDED":
             print(known.message)
         return known.code or 0
@@ -118,9 +118,9 @@ def stop(id: Id, address: Address = ADDRESS) -> None:
     _plainly(told)
 
 
-def _reached(cluster: Any, id: str) -> str:
+def _reached(cluster: Any, job: Any) -> str:
     """As "7 of 20 runs", before what follows in a line; nothing of a job that has told nothing."""
-    known = counted(cluster.logs(id))
+    known = counted(cluster.logs(job))
     return f"{known}  " if known else ""
 
 
