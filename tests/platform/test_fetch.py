@@ -38,7 +38,11 @@ def cluster(bucket):
 
 @pytest.fixture(autouse=True)
 def laptop(tmp_path, monkeypatch):
-    """A machine with a token, and no credentials of the object store."""
+    """A machine with a token, and no credentials of the object store, nor any that another test has used."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
