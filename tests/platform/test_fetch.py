@@ -169,7 +169,7 @@ def test_a_driver_killed_with_an_object_store_is_gone_on_with_here_to_the_same_b
     at = ["--address", cluster]
     told = perdure("submit", *at, "--storage", url, "--no-wait", "--", *words, "--slots", "1", "--save-every", "0.2")
     id = re.search(r"perdure-[0-9a-f]{12}_\d+", told.stderr).group()
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while len(begun(url, environment)) < 2:  # into the second run, with a checkpoint of it in the store
         assert time.monotonic() < end, perdure("job", "logs", id, *at).stdout
         time.sleep(0.2)
