@@ -6,6 +6,7 @@ from .boundary import Bounded
 from .commands.adapt import adapt
 from .commands.attack import attack
 from .commands.compare import compare, run
+from .commands.fetch import fetch
 from .commands.follow import follow
 from .commands.generate import generate
 from .commands.list import list_
@@ -34,4 +35,5 @@ app.command("list", cls=Recipe)(list_)
 app.command(cls=Recipe)(ui)
 app.command()(version)
 app.command(cls=Submitting, no_args_is_help=True)(submit)
+app.command(no_args_is_help=True)(fetch)
 app.add_typer(job, name="job")

@@ -79,12 +79,17 @@ def _fault(error: BaseException) -> str:
     """Write down all that a report needs, and say where it lies."""
     from .. import __version__
     from ..platform.secrets import masked
+    from ..platform.storage import fetch_line
     from ..streams.places import user_cache
 
     versions = f"perdure {__version__}, Python {platform.python_version()}, {platform.platform()}"
     line = " ".join(["perdure", *sys.argv[1:]])
     told = "".join(traceback.format_exception(error))
     text = masked(f"{versions}\n{line}\nin {Path.cwd()}\n\n{told}")
+    if fetch_line():  # a submitted job's log comes back, and no file of its machine
+        return (
+            f"fault: this is a mistake in Perdure, or one that it does not know yet; attach this to a report:\n{text}"
+        )
     name = f"fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for place in (lambda: user_cache() / "faults", lambda: Path(tempfile.gettempdir())):
         try:

@@ -1,11 +1,16 @@
 """What is seen while runs are made: a live table on a terminal, plain lines elsewhere. All on standard error."""
 
-import time
 from collections import defaultdict
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from .progress import Minutely, Pace, minutely
+from .terminal import saying
+
 if TYPE_CHECKING:
-    from ..platform.events import Event
+    from ..platform.events import Event, Kept
+
+UNDER_WAY = 4  # runs of which a line tells where they are
 
 
 class Watch(Protocol):
@@ -20,27 +25,48 @@ class _Tally:
     """What the events have told so far."""
 
     def __init__(self):
-        self.runs, self.reached, self.length, self.done = {}, defaultdict(int), {}, set()
+        self.reached, self.length, self.done, self.failed = defaultdict(int), {}, set(), set()
         self.known: dict[str, tuple[str, float]] = {}  # what a run has come to, and what that is
-        self.start = time.monotonic()
+        self.kept: dict[str, Kept] = {}  # where a run is since its last milestone
+        self.first: dict[str, float] = {}  # of a run that was begun here, or gone on with: its share then
 
     def hear(self, event: "Event") -> None:
-        from ..platform.events import Failed, Finished, Reached, Started
+        from ..platform.events import Failed, Finished, Kept, Reached, Started
 
         match event:
             case Started():
                 self.length[event.run] = event.experiences
-                self.reached[event.run] = 0
+                self.kept.pop(event.run, None)
+                if not event.resumed:
+                    self.reached[event.run] = 0
+                    self.first.setdefault(event.run, 0.0)
+                return  # where one is that goes on, its next word tells
             case Reached():
+                self.kept.pop(event.run, None)
                 self.reached[event.run] = event.place + 1
                 self.known[event.run] = _come_to(event.row)
+            case Kept():
+                self.kept[event.run] = event
             case Finished() | Failed():
                 self.done.add(event.run)
                 if isinstance(event, Failed):
+                    self.failed.add(event.run)
                     self.known.pop(event.run, None)  # it has not come to what it had reached
+        if event.run in self.failed:
+            self.first.pop(event.run, None)  # nor says how long the others take
+        elif event.run in self.length:
+            self.first.setdefault(event.run, self.share(event.run))
 
     def share(self, run: str) -> float:
-        return 1.0 if run in self.done else self.reached[run] / self.length.get(run, 1e9)
+        if run in self.done:
+            return 1.0
+        return self.kept[run].share if run in self.kept else self.reached[run] / self.length.get(run, 1e9)
+
+    def where(self, run: str, part: str) -> str:
+        """Of a run that is under way. part: what it has so many of."""
+        if run in self.kept:
+            return self.kept[run].where
+        return f"{part} {min(self.reached[run] + 1, self.length[run]):,} of {self.length[run]:,}"
 
 
 def _come_to(row) -> tuple[str, float]:
@@ -61,21 +87,52 @@ class Lines:
     """A line for every run that ends, is lost, or is gone on with."""
 
     def __init__(self, command, console):
-        self._console, self._tally = console, _Tally()
+        self._console, self._tally, self._lock = console, _Tally(), Lock()
+        self._pace: Pace | None = None  # since the first run began: before, a cluster may be started
         self._runs = {run.id: run for run in command.runs}
+        self._minutely = Minutely(self._progress, self._say)
 
     def __enter__(self):
+        self._minutely.__enter__()
         return self
 
     def __exit__(self, *error):
-        pass
+        self._minutely.__exit__()
 
     def __call__(self, event):
+        with self._lock:
+            self._heard(event)
+
+    def _progress(self) -> str:
+        """How many runs are done, how long the others take, and where those are that are under way."""
+        with self._lock:
+            tally = self._tally
+            done = sum(tally.share(run) - first for run, first in tally.first.items())
+            rest = sum(1 - tally.share(run) for run in self._runs)
+            left = self._pace.left(done, rest) if self._pace else ""
+            failed = f" ({len(tally.failed)} failed)" if tally.failed else ""
+            going = [run for run in self._runs if run in tally.length and run not in tally.done]
+            places = [f"{self._name(run)}: {tally.where(run, self._part)}" for run in going[:UNDER_WAY]]
+            more = [f"and {len(going) - UNDER_WAY} more"] if len(going) > UNDER_WAY else []
+            return "; ".join([f"{len(tally.done)} of {len(self._runs)} runs{failed}{left}", *places, *more])
+
+    def _name(self, run: str) -> str:
+        return f"{self._runs[run].method} seed {self._runs[run].seed}"
+
+    @property
+    def _part(self) -> str:
+        """What runs of this command consist of."""
+        from ..platform.meta.run import MetaRun
+
+        return "milestone" if any(isinstance(run, MetaRun) for run in self._runs.values()) else "experience"
+
+    def _heard(self, event):
         from ..platform.events import Awaited, Failed, Finished, Grouped, Lost, Repaired, Started
 
         self._tally.hear(event)
-        run = self._runs[event.run]
-        name = f"{run.method} seed {run.seed}"
+        if self._pace is None and isinstance(event, Started):
+            self._pace = Pace()
+        name = self._name(event.run)
         count = f"[{len(self._tally.done)}/{len(self._runs)}]"
         match event:
             case Grouped():
@@ -95,7 +152,7 @@ class Lines:
                 self._say(f"{name}: {event.problem}")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        saying(self._console)(text)
 
 
 class Live:
@@ -141,3 +198,34 @@ class Live:
 
 def watch(command, console) -> Watch:
     return Live(command, console) if console.is_terminal else Lines(command, console)
+
+
+class Trials:
+    """A line for every trial of a search that has come to an end; in between, how many have, and the best of them."""
+
+    def __init__(self, console, at_first: str = ""):
+        self._console, self._told = console, at_first
+        self._ended: set[int] = set()
+        self._minutely = minutely(lambda: self._told, console)
+
+    def __enter__(self):
+        self._minutely.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._minutely.__exit__(*error)
+
+    def __call__(self, tried, so_far):
+        from ..platform.search.results import shown, title
+        from .shown.searched import trial
+
+        search, best = so_far.search, so_far.best[:1]
+        self._ended.add(tried.number)
+        of = len(search.points()) if search.by == "grid" else search.trials
+        values = [f"{title(aim)} {shown(aim, v)}" for t in best for aim, v in zip(search.aims, t.values, strict=True)]
+        known = [f", best so far trial {t.number}: {t.method}: {', '.join(values)}" for t in best]
+        told = f"{len(self._ended)} of {of} trials{''.join(known)}"
+        trial(tried, self._console)
+        self._told = told if len(self._ended) < of else ""  # from then on the best are made again, and watched
+        if not self._told and not self._console.is_terminal:
+            saying(self._console)(f"progress: {told}")

@@ -1,5 +1,6 @@
 """What Python users call; the command line calls the same."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import fspath
@@ -36,7 +37,7 @@ from .run import Run
 from .secrets import masked
 from .set_aside import set_aside, settled
 from .site import Site
-from .storage import absolute
+from .storage import JOB, absolute
 from .together import expect_together
 from .tracker import Tracker, Untracked
 from .tracking import addresses
@@ -78,8 +79,10 @@ class How:
         return replace(self, home=absolute(self.home), data=data, plugins=files, tracking_uri=uri)
 
     def kept(self) -> dict[str, Any]:
-        """As it is written down: without the password or key in an address, which whoever goes on says again."""
-        return asdict(self) | {"tracking_uri": self.tracking_uri and masked(self.tracking_uri)}
+        """As it is written down: without the password or key in an address, which whoever goes on says again, and
+        without the cluster that a submitted job runs on, which a laptop that goes on has none of."""
+        address = None if os.environ.get(JOB) and self.address == "auto" else self.address
+        return asdict(self) | {"tracking_uri": self.tracking_uri and masked(self.tracking_uri), "address": address}
 
 
 def compare(
@@ -252,7 +255,7 @@ def _texts(given: Any, kind: type, what: str, spelled: Callable[[Any], str], lea
     return [one if isinstance(one, str) else spelled(one) for one in several]
 
 
-def unheard(trial: Any) -> None:
+def unheard(trial: Any, so_far: Any) -> None:
     """Nobody wants to know."""
 
 
@@ -260,7 +263,7 @@ def resume(
     id: str | None = None,
     home: str = "perdure-runs",
     watch: Watch = nobody,
-    hear: Callable[[Any], None] = unheard,
+    hear: Callable[[Any, Any], None] = unheard,
     **other: Any,
 ) -> Any:
     """Go on with a command, a search or a run by (the beginning of) its id; by default with the newest command.

@@ -34,6 +34,7 @@ from .executor import Data
 from .figures import sheet, wrapped
 from .found import found
 from .identity import expect_same
+from .job_record import note
 from .naming import LONGEST_NAME, LONGEST_TAG, file_name, metric_name, shortened
 from .report import digits, embedded, page
 from .room import room
@@ -180,6 +181,7 @@ def assault(
         _make(other, site, sets)
     folder = site.folder(run) / "attacks" / asked.id
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    note(folder, site)
     with ExitStack() as held, warnings.catch_warnings(record=True) as caught:
         held.enter_context(claimed(site.home, asked.id))  # the same, asked for twice at once
         held.enter_context(room(folder))

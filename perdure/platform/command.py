@@ -102,7 +102,7 @@ class Command:
     def keep(self, home: str) -> None:
         self.folder(home).mkdir(parents=True, exist_ok=True)
         known = {"id": self.id, "line": self.line, "how": self.how, "runs": [asdict(run) for run in self.runs]}
-        known |= {"search": self.search} if self.search else {}
+        known |= {"ids": [run.id for run in self.runs]} | ({"search": self.search} if self.search else {})
         write_sealed(self.folder(home) / "command.json", known)
         write(_commands(home) / NEWEST, self.id.encode())
 
@@ -146,6 +146,12 @@ def read(folder: Path) -> Command:
 def rows(folder: Path) -> list[AnyRun]:
     """The runs of a command as they were written down, whether their names are known here or not. Raises Damaged."""
     return [run_of(run) for run in _read(folder)["runs"]]
+
+
+def ids(folder: Path) -> list[str]:
+    """Of the runs of a command, whether their names are known here or not. Raises Damaged."""
+    known = _read(folder)
+    return known["ids"] if "ids" in known else [run.id for run in read(folder).runs]
 
 
 def settings(folder: Path) -> dict[str, Any]:

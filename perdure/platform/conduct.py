@@ -13,6 +13,7 @@ from .events import Event, Failed, Finished
 from .execute import finished
 from .executor import Data, Executor
 from .identity import expect_same
+from .job_record import note
 from .kinds import AnyRun, kind
 from .results import Comparison, Outcome
 from .room import room, written
@@ -76,6 +77,7 @@ def conduct(
     with room(site.home), command.held(site.home):
         mirror.fetch_folder(command.folder(site.home), site)
         command.keep(site.home)
+        note(command.folder(site.home), site)
         tracker.begin(command)
         ends: dict[str, Event] = {}
         stopped = False

@@ -54,10 +54,16 @@ class Continual:
             line = None if isinstance(stone, Bookmark) else self._row(stone)
             self.learner.phase("log")  # until whoever takes the step asks for the next
             if isinstance(stone, Bookmark):
-                yield Step(place, stone.checkpoint)
+                yield Step(place, stone.checkpoint, **self._within(*place, len(stone.checkpoint.get("losses", ()))))
                 self.learner.phase("data")
             else:
                 yield Step(place, stone.checkpoint, line, stone.seconds, self._figures(stone))
+
+    def _within(self, done: int, step: int, of: int) -> dict[str, Any]:
+        """How much of the stream is done, every experience counted alike. of: steps of the experience, if known."""
+        every = len(self.stream)
+        where = f"experience {min(done + 1, every):,} of {every:,}" + (f", step {step:,} of {of:,}" if of else "")
+        return {"share": (done + (step / of if of else 0)) / every, "where": where}
 
     def _row(self, stone: Milestone) -> dict[str, Any]:
         told = row(stone)

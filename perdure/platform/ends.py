@@ -17,7 +17,7 @@ INTERRUPTED = 130  # what a command leaves with that was asked to end; see `code
 MEANT = 1.0  # seconds after one in which others add nothing: a terminal that is closed and its shell both send theirs
 GRACE = 10.0  # seconds that work may take to come to a checkpoint; schedulers kill after 30
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AT_ONCE = b"left at once; the same command again, or perdure resume, goes on from what was kept\n"
+_AT_ONCE = b"left at once; the same command again goes on from what was kept\n"
 
 
 class Ended(KeyboardInterrupt):

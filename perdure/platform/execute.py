@@ -25,6 +25,7 @@ from .records import Row, read_sealed, write_sealed
 from .room import full, is_full
 from .saving import Saving
 from .site import ERROR, PICTURES, Site
+from .storage import JOB, line_for
 from .store import Fenced, Store, write
 from .verification import (
     FINISHED,
@@ -49,8 +50,8 @@ def execute(
 ) -> Iterator[Event]:
     """Make `run`, or go on with it, or tell of it again where it is finished, or known to diverge.
 
-    alive: called after every step. part: its work, where that is done together with others'; Kept is told then whenever
-    it is their turn. Whatever goes wrong ends in a Failed event; KeyboardInterrupt is raised.
+    alive: called after every step. part: its work, where that is done together with others'. Whatever goes wrong ends
+    in a Failed event; KeyboardInterrupt is raised.
     """
     if site.storage:
         from .mirror import mirrored
@@ -104,7 +105,7 @@ def finished(run: AnyRun, site: Site) -> bool:
 def expect_finished(run: AnyRun, site: Site) -> None:
     """Raises ValueError for a run that is not finished, Damaged for one that is no longer as it was then."""
     if not (site.folder(run) / FINISHED).exists():
-        raise ValueError(f"run {run.id} is not finished; go on with it first: perdure resume {run.id}")
+        raise ValueError(f"run {run.id} is not finished; go on with it first: {line_for(f'resume {run.id}')}")
     sealed(site.folder(run))
 
 
@@ -167,8 +168,8 @@ def _attempt(run, site, dataset, store, journal, attempt, alive, part):
             saving.give(step.checkpoint | about | vouched, attempt, step.place)
             if step.row is not None:  # now, and not once it is saved: where that fails, the same is told again
                 yield Reached(run.id, step.row, step.seconds)
-            elif part is not None:
-                yield Kept(run.id)
+            else:
+                yield Kept(run.id, step.share, step.where)
             if part is None and ends.asked():  # the block's end waits for the checkpoint
                 raise ends.Ended
     store.guard(attempt)
@@ -233,7 +234,7 @@ def _judged(error: BaseException, folder: Path) -> tuple[str, str]:
     if isinstance(error, Diverged):
         return "diverged", str(error)
     if is_full(error):
-        return "disk", f"{full(folder)}; the checkpoints before are whole: make room, and perdure resume goes on"
+        return "disk", f"{full(folder)}; the checkpoints before are whole: make room, and {line_for('resume')} goes on"
     if is_out_of_memory(error):
         return "user", f"it needs more memory than there is ({words(error)}); take a smaller model or batch_size"
     if isinstance(error, ValueError) and ALONE in str(error):
@@ -244,4 +245,5 @@ def _judged(error: BaseException, folder: Path) -> tuple[str, str]:
     if isinstance(error, ValueError | FileNotFoundError) and foreseen(error):
         where = place(error)
         return "user", f"{type(error).__name__}: {error} ({where})" if where else str(error)
-    return "error", f"{why(error)}; the traceback is in {folder / ERROR}"
+    where = f"runs/{folder.name}/{ERROR} of its results" if os.environ.get(JOB) else folder / ERROR
+    return "error", f"{why(error)}; the traceback is in {where}"

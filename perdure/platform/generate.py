@@ -32,6 +32,7 @@ from .claims import claimed
 from .figures import svg
 from .gallery import figures
 from .identity import identified
+from .job_record import note
 from .naming import LONGEST_NAME, LONGEST_TAG, file_name, shortened
 from .numerics import NUMERICS
 from .records import Damaged, read_sealed, sha256, write_sealed
@@ -134,6 +135,7 @@ def generate(
     mirror.look(site)
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id
+    note(folder, site)
     mirror.fetch_folder(folder, site)
     with room(site.home), claimed(site.home, generation.id):  # the same, asked for twice at once
         if again or not _whole(folder):

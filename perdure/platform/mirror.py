@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..streams.dataset import Dataset
-from .events import Event, Failed, Repaired
+from .events import Event, Failed, Kept, Repaired
 from .execute import execute, finished, told
 from .kinds import AnyRun
 from .records import Damaged
@@ -348,7 +348,7 @@ def carry(folder: Path, site: Site) -> None:
 
 def heard(event: Event, site: Site) -> None:
     """Bring what an event speaks of."""
-    if site.storage:
+    if site.storage and not isinstance(event, Kept):
         fetch([event.run], site)
 
 

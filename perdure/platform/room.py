@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .storage import line_for
 from .store import write
 
 
@@ -50,5 +51,5 @@ def written(path: Path, content: bytes) -> str:
     except OSError as e:
         if not is_full(e):
             raise
-        return f"{path.name} is not written: {full(path.parent)}; make room, and perdure resume writes it"
+        return f"{path.name} is not written: {full(path.parent)}; make room, and {line_for('resume')} writes it"
     return ""

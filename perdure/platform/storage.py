@@ -9,7 +9,24 @@ from .secrets import masked, secret
 
 STORAGE = "PERDURE_STORAGE"  # in a submitted job, where all of its results go
 JOB = "PERDURE_JOB"  # in a submitted job, its id
+DASHBOARD = "PERDURE_DASHBOARD"  # in a submitted job, the address that it was submitted to
 MACHINE = "PERDURE_MACHINE"  # in a submitted job, the only machine whose folders are meant
+
+
+def line_for(words: str) -> str:
+    """What to type for a command of perdure: from a submitted job, on the laptop that submitted it."""
+    if not os.environ.get(JOB):
+        return f"perdure {words}"
+    storage = os.environ.get(STORAGE) if not os.environ.get(MACHINE) else None
+    parts = [f"--address {os.environ[DASHBOARD]}"] if os.environ.get(DASHBOARD) else []
+    parts += [f"--storage {storage}"] if storage else []
+    return " ".join(["perdure submit", *parts, "--", words])
+
+
+def fetch_line() -> str:
+    """What to type on a laptop for what this job has come to; empty where this is none."""
+    id, address = os.environ.get(JOB), os.environ.get(DASHBOARD)
+    return f"perdure fetch {id}" + (f" --address {address}" if address else "") if id else ""
 
 
 def is_url(place: str) -> bool:

@@ -10,20 +10,26 @@ import shlex
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ..strategies.own_code import files as beside
 from ..streams.places import SENT, sent
+from .handed_over import contents, printed
 from .reach import as_typed, expect_dashboard
 from .secrets import masked, secret
-from .storage import JOB, MACHINE, STORAGE, absolute, within
+from .storage import DASHBOARD, JOB, MACHINE, STORAGE, absolute, within
 from .travels import SENT_TO, goes_along, parcelled
 from .yaml_file import read_yaml
+
+if TYPE_CHECKING:
+    from .fetched import Fetched
 
 ADDRESS = "http://127.0.0.1:8265"
 INSTALLS = ("pip", "uv", "conda")  # of a runtime environment: what asks for a package index
@@ -31,6 +37,8 @@ JOINING = ("compare", "run", "meta", "resume", "attack")  # commands that may ru
 TRAVELS = ("plugin", "recipe")  # options whose files go along
 GOING = ("PENDING", "RUNNING")
 STOPPED = 130
+FETCHING = "fetch-"  # before the ids of jobs that only hand files over
+WHOLE = "whole"  # beside what was sent: whether the package was
 PATIENCE = 30.0  # seconds after which a job that does not start is spoken of
 
 
@@ -43,6 +51,7 @@ class Job:
     ended: float | None
     message: str
     code: int | None  # its command's exit code, once it has ended
+    sent: Mapping[str, str] = field(default_factory=dict)  # of its environment, what says where its results go
 
     @property
     def going(self) -> bool:
@@ -141,14 +150,15 @@ class Cluster:
             id = f"{parcel.id}_{len(before) + 1}"
             with TemporaryDirectory(prefix="perdure-") as folder:
                 _lay(parcel, Path(folder))
-                variables = {**parcel.runtime.get("env_vars", {}), **parcel.environment, JOB: id}
+                variables = {**parcel.runtime.get("env_vars", {}), **parcel.environment}
+                variables |= {JOB: id, DASHBOARD: self.address}
                 os.environ["RAY_RUNTIME_ENV_IGNORE_GITIGNORE"] = "1"  # all of it goes along
                 try:
                     self._client.submit_job(
                         entrypoint=shlex.join(["python", "-m", "perdure", *parcel.words]),
                         submission_id=id,
                         runtime_env={**parcel.runtime, "working_dir": folder, "env_vars": variables},
-                        metadata={"perdure": parcel.line},
+                        metadata={"perdure": parcel.line, "sent": json.dumps(_sent(parcel))},
                     )
                 except RuntimeError as e:
                     if "already been used" not in str(e) and "already exists" not in str(e):
@@ -159,7 +169,8 @@ class Cluster:
     def jobs(self) -> list[Job]:
         """The newest first."""
         with self._plainly():
-            every = [_job(d) for d in self._client.list_jobs() if d.submission_id]
+            known = [d for d in self._client.list_jobs() if d.submission_id]
+        every = [_job(d) for d in known if not d.submission_id.startswith(FETCHING)]
         return sorted(every, key=lambda job: -job.begun)
 
     def job(self, id: str) -> Job:
@@ -171,9 +182,9 @@ class Cluster:
             raise ValueError(f"expected the id of one job at {self.address}, got {id!r}, which fits {which}")
         return (exact or fits)[0]
 
-    def logs(self, id: str) -> str:
+    def logs(self, id: str | Job) -> str:
         with self._plainly():
-            return self._client.get_job_logs(self.job(id).id)
+            return self._client.get_job_logs(id.id if isinstance(id, Job) else self.job(id).id)
 
     def follow(self, id: str, say: Callable[[str], None], hint: Callable[[str], None] = lambda text: None) -> Job:
         """Hand on a job's logs as they are written, until it ends. hint: is told why nothing happens."""
@@ -207,6 +218,61 @@ class Cluster:
                     if new:
                         say(new)
         return max(told, heard)
+
+    def fetch(self, id: str, to: Path, hint: Callable[[str], None] = lambda text: None) -> "Fetched | None":
+        """Bring to a home what a job has come to; None where it has kept nothing yet.
+
+        From its storage, where this machine sees that; otherwise a job of the same cluster prints it. hint: is told
+        that it has to. Raises ValueError.
+        """
+        from .fetched import take, taken_from
+
+        job = self.job(id)
+        sent = {**job.sent, STORAGE: job.sent.get(STORAGE) or _home_of(job.line)}
+        try:
+            if sent[STORAGE] and (made := taken_from(sent[STORAGE], job.id, to)):
+                return made
+        except ValueError:
+            raise
+        except Exception as e:  # of an object store's package, which may be absent, or know no credentials
+            hint(f"{sent[STORAGE]} is not seen from here ({type(e).__name__}: {e}): the cluster is asked for it")
+        (about, *_) = self._printed(job.id, sent, [])
+        if "files" not in about:
+            return None
+
+        def read(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+            left = list(names)
+            while left:
+                came = dict(contents(self._printed(job.id, sent, left)))
+                yield from came.items()
+                left = [name for name in left if name not in came] if came else []
+
+        return take(about["folders"], about["files"], read, to)
+
+    def _printed(self, id: str, sent: Mapping[str, str], asked: Sequence[str]) -> list[dict[str, Any]]:
+        """What a short job says of another's files, on a machine of the cluster. Raises ValueError where it cannot."""
+        variables = {k: v for k, v in sent.items() if v and k != WHOLE}
+        own = f"{FETCHING}{id}-{uuid4().hex[:8]}"
+        with TemporaryDirectory(prefix="perdure-") as folder, self._plainly():
+            Path(folder, "asked.json").write_text(json.dumps(asked))
+            if WHOLE in sent:
+                _lay_package(Path(folder))
+            self._client.submit_job(
+                entrypoint=shlex.join(["python", "-W", "ignore", "-m", "perdure.platform.handed_over", id]),
+                submission_id=own,
+                runtime_env={"working_dir": folder, "env_vars": variables},
+                metadata={"perdure": f"perdure fetch {id}"},
+            )
+            while (details := self._client.get_job_info(own)).status.value in GOING:
+                time.sleep(0.3)
+            said = list(printed(self._client.get_job_logs(own)))
+        if details.status.value != "SUCCEEDED" or not said:
+            last = (details.message or "").strip().splitlines()[-1:]
+            raise ValueError(
+                f"the cluster does not hand over what {id} has come to ({''.join(last)}); fetch where its storage is "
+                "seen, with --storage"
+            )
+        return said
 
     def _settled(self, id: str) -> Job:
         """A job whose logs have ended, once its end is written down."""
@@ -378,8 +444,27 @@ def _lay(parcel: Parcel, folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     if parcel.whole:
-        package = Path(__file__).parents[1]
-        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        _lay_package(folder)
+
+
+def _lay_package(folder: Path) -> None:
+    package = Path(__file__).parents[1]
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _sent(parcel: Parcel) -> dict[str, str]:
+    """What another job needs to find its files: a dashboard may keep the variables of a runtime environment back."""
+    own = {**parcel.runtime.get("env_vars", {}), **parcel.environment}
+    known = {k: v for k in (STORAGE, MACHINE) if (v := own.get(k))}
+    return known | ({WHOLE: "1"} if parcel.whole else {})
+
+
+def _home_of(line: str) -> str:
+    """The home that a command line names itself, in full; empty where it names none."""
+    words = shlex.split(line)
+    named = [w.removeprefix("--home=") for w in words if w.startswith("--home=")]
+    named += [value for word, value in pairwise(words) if word == "--home"]
+    return named[-1] if named else ""
 
 
 def _job(details: Any) -> Job:
@@ -392,9 +477,10 @@ def _job(details: Any) -> Job:
         code = 128 - code if code is not None and code < 0 else code or 1
     else:
         code = None
-    line = (details.metadata or {}).get("perdure") or details.entrypoint
+    known = details.metadata or {}
+    line, sent = known.get("perdure") or details.entrypoint, json.loads(known.get("sent") or "{}")
     begun, ended = (details.start_time or 0) / 1000, details.end_time and details.end_time / 1000
-    return Job(details.submission_id, status, masked(line), begun, ended, details.message or "", code)
+    return Job(details.submission_id, status, masked(line), begun, ended, details.message or "", code, sent)
 
 
 def runtime_environment(path: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..strategies.together import Alone, alike, gain, learn_together, refuse_tog
 from ..streams.dataset import Dataset
 from . import ends
 from .continual import Continual
-from .events import Event, Failed, Grouped, Kept
+from .events import Event, Failed, Grouped
 from .execute import execute, finished, known_divergence, resumable
 from .journal import Journal
 from .kinds import AnyRun
@@ -137,7 +137,7 @@ def _at_once(group, site: Site, dataset: Dataset, alive: Callable[[], None]) -> 
                 event = next(attempt, None)
                 if event is None:
                     del going[n]
-                elif not isinstance(event, Kept):
+                else:
                     shared.leave(n, event)
                     yield event
             if ends.asked() and going:  # each has come to a checkpoint in this turn

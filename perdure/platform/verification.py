@@ -11,6 +11,7 @@ from typing import Any
 
 from .journal import Journal
 from .records import Damaged, Row, read_sealed, sha256, write_sealed
+from .storage import line_for
 from .store import DIGEST, Store, opened
 
 FINISHED = "finished"
@@ -45,7 +46,7 @@ def sealed(folder: Path) -> Row:
     """The seal of a finished run. Raises Damaged, with what to do."""
     problem = seal_problem(folder)
     if problem:
-        raise Damaged(f"run {folder.name}: {problem}; perdure resume {folder.name} repairs it")
+        raise Damaged(f"run {folder.name}: {problem}; {line_for(f'resume {folder.name}')} repairs it")
     return read_sealed(folder / FINISHED)
 
 
@@ -56,7 +57,7 @@ def final_checkpoint(folder: Path) -> dict[str, Any]:
     if value is None:
         raise Damaged(
             f"run {folder.name}: its last checkpoint, {wanted['place']}, is damaged or gone; "
-            f"perdure resume {folder.name} makes it again"
+            f"{line_for(f'resume {folder.name}')} makes it again"
         )
     return value
 

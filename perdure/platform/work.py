@@ -16,6 +16,8 @@ class Step:
     row: Row | None = None  # of the journal, at a milestone
     seconds: float = 0.0  # since the milestone before
     figures: Mapping[str, Any] = field(default_factory=dict)  # Matplotlib figures, by the name of their file
+    share: float = 0.0  # between milestones, of all that is to be done
+    where: str = ""  # the same in words
 
 
 class Work(Protocol):

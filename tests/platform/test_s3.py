@@ -3,6 +3,8 @@
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -21,28 +23,29 @@ from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 
 
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
+@contextmanager
+def store() -> Iterator[tuple[str, dict[str, str]]]:
+    """An address in an empty bucket, and the environment in which it is seen."""
     import s3fs
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
     server, name = ThreadedMotoServer("127.0.0.1", 0, verbose=False), uuid4().hex
     server.start()
     host, port = server.get_host_and_port()
-    for key, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setenv(key, value)
-
+    login = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir(name)
-    yield f"s3://{name}/runs"
+    s3fs.S3FileSystem(key="test", secret="test", endpoint_url=f"http://{host}:{port}").mkdir(name)
+    yield f"s3://{name}/runs", {"AWS_ENDPOINT_URL": f"http://{host}:{port}"} | login
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    with store() as (url, environment):
+        for key, value in (environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(key, value)
+        yield url
 
 
 def test_a_run_killed_on_one_machine_ends_on_another_with_the_same_bits(bucket, tmp_path, monkeypatch):

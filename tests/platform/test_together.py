@@ -77,7 +77,9 @@ def test_each_leaves_the_files_that_it_leaves_alone(tmp_path, whole):
 
 def test_each_can_be_gone_on_with_alone_and_all_together(tmp_path, whole):
     site = Site(str(tmp_path), every_steps=2)
-    assert not any(isinstance(e, Kept) for e in made(site, upto=8))
+    kept = [e for e in made(site, upto=8) if isinstance(e, Kept)]
+    assert {e.run for e in kept} == {run.id for run in RUNS}  # in turns
+    assert kept[0].where.startswith("experience 1 of 5, step 2 of ") and 0 < kept[0].share < 0.2
     deque(execute(RUNS[1], site, Data(site).of(RUNS[1])), maxlen=0)
     resumed = [e.resumed for e in made(site) if isinstance(e, Started)]
     assert resumed == [True, True]

@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from ...platform.storage import fetch_line
 from .. import options as o
+from ..progress import Pace, minutely
+from ..shown.comparison import reported
 from ..shown.outcome import percents
 from ..terminal import as_json, cautioning, console, saying
 
@@ -54,7 +57,7 @@ def attack(
 
 
 def _watched(screen, run: str, attacks: list[str], threat: str, **how):
-    """Attack a run while a bar shows the samples that are done."""
+    """Attack a run while a bar, or a line a minute, shows the samples that are done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ...platform.assault import assault
@@ -66,13 +69,23 @@ def _watched(screen, run: str, attacks: list[str], threat: str, **how):
         MofNCompleteColumn(),
         TextColumn("samples,"),
     )
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=screen, transient=True) as bar:
-        tasks = {}
+    tasks, last, pace = {}, ("", 0, 1), Pace()
+    bar = Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=screen, transient=True)
+
+    def progress() -> str:
+        (text, done, count), begun = last, len(tasks)
+        share = max(0, begun - 1) + done / count
+        place = f"; {whole(text)}: {done:,} of {count:,} samples" if text else ""
+        return f"{int(share)} of {len(attacks)} attacks{pace.left(share, len(attacks) - share)}{place}"
+
+    with bar, minutely(progress, screen):
 
         def heard(attack: str, done: int, count: int) -> None:
+            nonlocal last
             if attack not in tasks:
                 tasks[attack] = bar.add_task(whole(attack), total=count)
             bar.update(tasks[attack], completed=done)
+            last = attack, done, count
 
         return assault(run, attacks, threat, hear=heard, **how)
 
@@ -99,11 +112,11 @@ def _shown(made: "Damage") -> None:
     for one in made.blows:
         say(f"{one.title}, robust % on each experience: {percents(one.robust)}")
     for one in made.blows:
-        if one.picture:
+        if one.picture and not fetch_line():  # of a job it comes with the report
             say(f"picture: {one.picture}")
     if made.undelivered:
         say(made.undelivered)
-    say(f"report: {made.report}")
+    reported(made.report, say)
 
 
 def _json(made: "Damage") -> str:

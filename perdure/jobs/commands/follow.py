@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from ...platform.storage import fetch_line, line_for
 from .. import options as o
 from ..terminal import as_json, cautioning, console, saying
 
@@ -64,7 +65,7 @@ def follow(
     cautioning()
     say = saying(console(stderr=True))
     made = followed(**arguments, plugins=tuple(plugin or ()), hear=lambda what, of: say(_told_of(what, of)))
-    print(_json(made)) if json else _shown(made, shlex.join(["perdure", *sys.argv[1:]]))
+    print(_json(made)) if json else _shown(made, line_for(shlex.join(sys.argv[1:])))
     sys.exit(130 if made.stopped else 0)
 
 
@@ -81,7 +82,8 @@ def _shown(made: "Followed", line: str) -> None:
         say(f"MLflow lacks something ({made.undelivered}); it gets it when this is gone on with")
     if made.stopped:
         say(f"stopped; go on with: {line}")
-    say(f"kept in {made.folder}, with pictures")
+    fetch = fetch_line()
+    say(f"next:   {fetch}" if fetch else f"kept in {made.folder}, with pictures")
 
 
 def _json(made: "Followed") -> str:

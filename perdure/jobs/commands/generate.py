@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from .. import options as o
+from ..progress import Pace, minutely
+from ..shown.comparison import reported
 from ..terminal import as_json, console, saying
 
 if TYPE_CHECKING:
@@ -55,10 +57,20 @@ def _watched(screen, asked, home: str, data: str | None, uri: str | None, experi
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps,"))
     columns += (TimeRemainingColumn(), TextColumn("left; {task.fields[told]}"))
-    with Progress(*columns, console=screen, transient=True) as bar:
+    last, pace = None, Pace()
+
+    def told() -> str:
+        if last is None:
+            return ""
+        left = pace.left(last.step, last.steps - last.step) or ", being judged and drawn"
+        return f"{last.step:,} of {last.steps:,} steps{left}"
+
+    with Progress(*columns, console=screen, transient=True) as bar, minutely(told, screen):
         task = bar.add_task("fitting", total=None, told="")
 
         def heard(progress) -> None:
+            nonlocal last
+            last = progress
             values = ", ".join(f"{name} {value:.4g}" for name, value in progress.values.items())
             bar.update(
                 task, completed=progress.step, total=progress.steps, told=f"epoch {progress.epoch:.1f}, {values}"
@@ -90,8 +102,7 @@ def _shown(made: "Generated") -> None:
     say = saying(screen)
     if made.undelivered:
         say(made.undelivered)
-    say(f"report: {made.report}")
-    say("next:   perdure ui")
+    reported(made.report, say)
 
 
 def _json(made: "Generated") -> str:

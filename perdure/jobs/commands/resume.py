@@ -1,6 +1,6 @@
 """`perdure resume`: a command that was stopped goes on."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -30,9 +30,7 @@ def resume(
     given |= {"tracking": tracking, "tracking_uri": tracking_uri, "experiment": experiment}
     changed = {k: v for k, v in given.items() if v is not None}
     from ...platform import api
-    from ..shown.searched import trial
+    from ..watch import Trials
 
-    def hear(tried: Any) -> None:
-        trial(tried, console(stderr=True))
-
-    conducted(lambda watch: api.resume(id, home, watch, hear, **changed), json)
+    with Trials(console(stderr=True)) as trials:
+        conducted(lambda watch: api.resume(id, home, watch, trials, **changed), json)

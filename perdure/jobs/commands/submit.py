@@ -11,6 +11,8 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperCommand
 
+from ..progress import counted
+
 ADDRESS = "http://127.0.0.1:8265"
 Address = Annotated[
     str, Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard, as http://head:8265.")
@@ -121,23 +123,25 @@ def _looked_at(parcel: Any, send: tuple[str, ...], shared: tuple[str, ...]) -> i
 
 @job.command("list")
 def list_(address: Address = ADDRESS) -> None:
-    """All jobs, the newest first."""
+    """All jobs, the newest first, and how far each has come."""
 
     def told() -> None:
-        for known in _cluster(address).jobs():
+        cluster = _cluster(address)
+        for known in cluster.jobs():
             when = datetime.fromtimestamp(known.begun).strftime("%Y-%m-%d %H:%M:%S")
-            print(f"{known.id}  {known.status:<9}  {when}  {known.line}")
+            print(f"{known.id}  {known.status:<9}  {when}  {_reached(cluster, known)}{known.line}")
 
     _plainly(told)
 
 
 @job.command()
 def status(id: Id, address: Address = ADDRESS) -> None:
-    """How a job is doing; leaves with its exit code once it has ended."""
+    """How a job is doing, and how far it has come; leaves with its exit code once it has ended."""
 
     def told() -> int:
-        known = _cluster(address).job(id)
-        print(f"{known.id}  {known.status}  {known.line}")
+        cluster = _cluster(address)
+        known = cluster.job(id)
+        print(f"{known.id}  {known.status}  {_reached(cluster, known)}{known.line}")
         if known.message and known.status != "SUCCEEDED":
             print(known.message)
         return known.code or 0
@@ -172,6 +176,12 @@ def stop(id: Id, address: Address = ADDRESS) -> None:
         print(f"{known.id}  {known.status}  {known.line}")
 
     _plainly(told)
+
+
+def _reached(cluster: Any, job: Any) -> str:
+    """As "7 of 20 runs", before what follows in a line; nothing of a job that has told nothing."""
+    known = counted(cluster.logs(job))
+    return f"{known}  " if known else ""
 
 
 def _followed(cluster: Any, id: str) -> int:

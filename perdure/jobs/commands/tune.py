@@ -77,12 +77,11 @@ def _searched(arguments: dict[str, Any], json: bool) -> None:
     """Search while a line tells of every trial, show what came out, and leave with the code that says it."""
     from ...platform.search import api
     from ..shown.made import made
-    from ..shown.searched import trial
-    from ..watch import watch
+    from ..watch import Trials, watch
 
     cautioning()
     screen = console(stderr=True)
-    arguments |= {"watch": lambda command: watch(command, screen), "hear": lambda tried: trial(tried, screen)}
-    found = api.tune(**arguments)
+    with Trials(screen, "no trial has ended yet") as trials:
+        found = api.tune(**arguments, watch=lambda command: watch(command, screen), hear=trials)
     made(found, json, console())
     sys.exit(130 if found.stopped else 1 if found.failed or not found.ended else 0)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from typer import Argument
 
+from ...platform.storage import line_for
 from .. import options as o
 from ..terminal import as_json, console, saying
 
@@ -34,5 +35,8 @@ def verify(
         say = saying(console())
         for id, problems in damaged.items():
             say(f"{id}: {'; '.join(problems)}")
-        say(f"{len(known)} checked, {len(damaged)} damaged" + (": perdure resume RUN repairs a run" if damaged else ""))
+        say(
+            f"{len(known)} checked, {len(damaged)} damaged"
+            + (f": {line_for('resume RUN')} repairs a run" if damaged else "")
+        )
     sys.exit(1 if damaged else 0)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...platform.storage import fetch_line, line_for
 from ..terminal import as_json, saying
 from .meta import meta_table
 from .outcome import about
@@ -31,9 +33,16 @@ def ended(made: Any, say: Callable[[str], None]) -> None:
     if made.undelivered:
         say(made.undelivered)
     if made.stopped:
-        say("stopped; go on with: perdure resume")
-    say(made.unwritten or f"report: {made.report}")
-    say("next:   perdure ui")
+        say(f"stopped; go on with: {line_for('resume')}")
+    reported(made.report, say, made.unwritten)
+
+
+def reported(report: str | Path, say: Callable[[str], None], unwritten: str = "") -> None:
+    """Where a report is, and what to type next: of a submitted job, on the laptop that it was submitted from."""
+    fetch = fetch_line()
+    if unwritten or not fetch:
+        say(unwritten or f"report: {report}")
+    say(f"next:   {fetch or 'perdure ui'}")
 
 
 def tables(made: "Comparison | MetaComparison", console) -> None:

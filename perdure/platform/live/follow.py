@@ -21,6 +21,7 @@ from .. import dry_run
 from .. import plugins as modules
 from ..command import held
 from ..execute import picture
+from ..job_record import note
 from ..journal import Row
 from ..site import PICTURES, Site, absolute
 from . import figures
@@ -122,6 +123,7 @@ def follow(
     kept = Kept(Path(site.home))
     with held(kept.path):
         known = kept.begin(asked)
+        note(Path(site.home), site)
         registry = _registry(kept, asked, known["created"], tracking, tracking_uri, experiment, registration)
 
         def pair() -> Pair:

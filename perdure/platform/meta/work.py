@@ -52,7 +52,9 @@ class Meta:
                 place = (self._reached(stone.iteration), stone.iteration)
                 checkpoint = stone.checkpoint | about
                 if isinstance(stone, MetaBookmark):
-                    yield Step(place, checkpoint)
+                    share = stone.iteration / run.plan.iterations
+                    where = f"iteration {stone.iteration:,} of {run.plan.iterations:,}"
+                    yield Step(place, checkpoint, share=share, where=where)
                     continue
                 seconds, figures, told = time.perf_counter() - start, {}, row(stone, place[0] - 1)
                 if stone.iteration == run.plan.iterations and run.tested:

@@ -21,6 +21,7 @@ from ..conduct import Watch, nobody
 from ..events import Failed, Finished, Reached
 from ..executor import Data
 from ..identity import with_content
+from ..job_record import note
 from ..kinds import AnyRun, kind
 from ..meta.run import MetaRun
 from ..records import Damaged, read_sealed, write_sealed
@@ -34,7 +35,7 @@ from .results import Searched, Tried, html
 from .search import By, Scheduler, Search, continual, no_distribution
 from .tune import fit
 
-Hear = Callable[[Tried], None]  # what is told of a trial that has come to an end
+Hear = Callable[[Tried, Searched], None]  # what is told of a trial that has come to an end, and of all so far
 STOPS = "stops.json"
 
 
@@ -153,6 +154,7 @@ def conduct_search(
         tracker = tracker_of(how, site)
         mirror.fetch([run.id for run in before], site)
         command.keep(site.home)
+        note(folder, site)
         tracker.begin(command)
         log = Log(search, command, site, length, tracker, hear)
         made, stopped = Searched(search, []), False
@@ -207,7 +209,7 @@ class Log:
             if status == "stopped":
                 self.stops[told["point"]] = count
                 write_sealed(self.path, self.stops)
-            self.hear(trial)
+            self.hear(trial, Searched(self.search, self.tried()))
 
     def tried(self) -> list[Tried]:
         return [self._told[number] for number in sorted(self._told)]
