@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "http://127.0.0.1:8265"
 INSTALLS = ("pip", "uv", "conda")  # of a runtime environment: what asks for a package index
-JOINING = ("compare", "run", "meta", "resume", "attack")  # commands that may run on a cluster's actors
+JOINING = ("compare", "run", "meta", "resume", "attack", "tune")  # commands that may run on a cluster's actors
 TRAVELS = ("plugin", "recipe")  # options whose files go along
 GOING = ("PENDING", "RUNNING")
 STOPPED = 130
