@@ -36,10 +36,10 @@ from perdure.strategies.attacks.pgd import FGSM
 from perdure.strategies.attacks.victims import White
 from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model
-from perdure.streams.dataset import Dataset, Part
+from perdure.streams.datasets.dataset import Dataset, Part
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .table import show
 

@@ -13,7 +13,7 @@ from perdure.platform.report import plain
 from perdure.platform.results import Interval
 from perdure.strategies import metrics
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .strategies import matrix
 from .table import show

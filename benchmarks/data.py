@@ -19,9 +19,9 @@ from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
 from perdure.strategies.optimizers import SGD
 from perdure.strategies.rng import Rng
+from perdure.streams.datasets.placement import Draft
 from perdure.streams.experience import Experience, Lazy, Split, Stream
-from perdure.streams.held import Draft
-from perdure.streams.mapped import Filed, Mapped
+from perdure.streams.storage.memory_map import Filed, Mapped
 
 from .table import show
 

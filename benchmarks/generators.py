@@ -34,7 +34,7 @@ from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS, stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .table import show, side_by_side
 

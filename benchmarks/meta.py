@@ -24,10 +24,10 @@ from perdure.strategies.models.conv4 import Conv4
 from perdure.strategies.models.mlp import MLP
 from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
+from perdure.streams.datasets.omniglot import Omniglot
+from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid, Tasks
-from perdure.streams.omniglot import Omniglot
-from perdure.streams.places import DataNotFound, Places
-from perdure.streams.strokes import Strokes
+from perdure.streams.storage.directories import DataNotFound, Places
 
 from .table import show, side_by_side
 

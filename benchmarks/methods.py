@@ -23,7 +23,7 @@ from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
 from perdure.streams.experience import Experience, Stream
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .loop import avalanche_benchmark, network, ours, tensor_benchmark, untested
 from .table import show, side_by_side

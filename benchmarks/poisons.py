@@ -16,10 +16,10 @@ from perdure.strategies.learner import Learner
 from perdure.strategies.loop import Milestone, Plan, judged, learn
 from perdure.strategies.names import model, optimizer, strategy
 from perdure.strategies.rng import Rng
-from perdure.streams.dataset import Dataset
+from perdure.streams.datasets.dataset import Dataset
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .table import show
 

@@ -18,7 +18,7 @@ from perdure.strategies.names import model, strategy
 from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .table import show
 

@@ -34,7 +34,7 @@ from perdure.strategies.generators.names import generator
 from perdure.strategies.rng import Rng
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .generators import mlp
 from .table import show, side_by_side

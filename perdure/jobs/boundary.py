@@ -80,7 +80,7 @@ def _fault(error: BaseException) -> str:
     from .. import __version__
     from ..platform.secrets import masked
     from ..platform.storage import fetch_line
-    from ..streams.places import user_cache
+    from ..streams.storage.directories import user_cache
 
     versions = f"perdure {__version__}, Python {platform.python_version()}, {platform.platform()}"
     line = " ".join(["perdure", *sys.argv[1:]])

@@ -24,8 +24,8 @@ from ..strategies.attacks.evaluate import Attacked
 from ..strategies.attacks.threats import Gray, Threat, Transfer
 from ..strategies.attacks.victims import MaskedGradients
 from ..strategies.loop import restored
-from ..streams.dataset import Dataset
-from ..streams.places import Places
+from ..streams.datasets.dataset import Dataset
+from ..streams.storage.directories import Places
 from . import dry_run, mirror, plugins
 from .claims import claimed
 from .events import Failed

@@ -12,7 +12,7 @@ from ..strategies.coupled import prepare
 from ..strategies.fitness import Caution, caution, expect_weights
 from ..strategies.loop import Bookmark, Milestone, learn
 from ..strategies.phases import Clock
-from ..streams.dataset import Dataset
+from ..streams.datasets.dataset import Dataset
 from ..streams.experience import Stream
 from . import command, profile, report
 from .curves import Curves, tables

@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ..streams.places import Places
+from ..streams.storage.directories import Places
 from .storage import JOB, MACHINE, STORAGE
 
 if TYPE_CHECKING:
-    from ..streams.dataset import Source
+    from ..streams.datasets.dataset import Source
 
 DRY_RUN = "PERDURE_DRY_RUN"
 PATIENCE = 60.0  # seconds

@@ -5,9 +5,9 @@ from typing import Protocol
 
 import torch
 
-from ..streams.dataset import Dataset, Source
-from ..streams.fingerprints import fingerprint
-from ..streams.places import Places
+from ..streams.datasets.dataset import Dataset, Source
+from ..streams.datasets.fingerprints import fingerprint
+from ..streams.storage.directories import Places
 from . import ends
 from .events import Event, Failed
 from .execute import execute

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..strategies.metrics import Matrix, average_accuracy
-from ..streams.places import user_cache, writable
+from ..streams.storage.directories import user_cache, writable
 
 # Okabe & Ito's palette, told apart by colour-blind readers too (2008)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00")

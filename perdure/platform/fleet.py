@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..streams.dataset import Dataset
+from ..streams.datasets.dataset import Dataset
 from . import cluster, ends
 from .crew import Crew, Slot, ask, got, is_ready, last_line
 from .events import Event, Failed, Finished, Grouped, Lost, Reached

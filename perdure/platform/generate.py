@@ -24,7 +24,7 @@ from ..strategies.generators.names import GENERATORS, generator
 from ..strategies.generators.variational import Variational
 from ..strategies.nested import state_bytes
 from ..strategies.rng import Rng
-from ..streams.dataset import Dataset, Part, Source
+from ..streams.datasets.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS, data_set
 from . import dry_run, executor, mirror

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from ..streams.dataset import Dataset
+from ..streams.datasets.dataset import Dataset
 from .events import Event, Failed, Kept, Repaired
 from .execute import execute, finished, told
 from .kinds import AnyRun

@@ -20,7 +20,7 @@ from ..strategies.models.built import built
 from ..strategies.models.placed import placed
 from ..strategies.own_code import DIGESTS
 from ..strategies.rng import Rng
-from ..streams.dataset import Dataset, Source
+from ..streams.datasets.dataset import Dataset, Source
 from ..streams.evaluation import Evaluation
 from ..streams.experience import Stream
 from ..streams.names import DATASETS, STREAMS, stream_recipe

@@ -4,7 +4,7 @@ import os
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from ..streams.places import user_cache
+from ..streams.storage.directories import user_cache
 from .secrets import masked, secret
 
 STORAGE = "PERDURE_STORAGE"  # in a submitted job, where all of its results go

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..strategies.own_code import files as beside
-from ..streams.places import SENT, sent
+from ..streams.storage.directories import SENT, sent
 from .handed_over import contents, printed
 from .reach import as_typed, expect_dashboard
 from .secrets import masked, secret

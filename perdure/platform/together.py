@@ -19,7 +19,7 @@ from ..strategies.abreast import EXACT
 from ..strategies.fitness import Caution
 from ..strategies.loop import Bookmark, Milestone
 from ..strategies.together import Alone, alike, gain, learn_together, refuse_together
-from ..streams.dataset import Dataset
+from ..streams.datasets.dataset import Dataset
 from . import ends
 from .continual import Continual
 from .events import Event, Failed, Grouped

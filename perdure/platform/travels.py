@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..limits import size
-from ..streams.places import sent
+from ..streams.storage.directories import sent
 from .dry_run import Look
 from .storage import is_url
 

@@ -25,7 +25,7 @@ def machine() -> str:
 
 
 def packed(dataset) -> Packed:
-    from ..streams.mapped import Mapped
+    from ..streams.storage.memory_map import Mapped
 
     def array(x: Any) -> Any:
         return x.filed if isinstance(x, Mapped) else x.numpy()
@@ -40,8 +40,8 @@ def unpacked(arrays: Packed, load: Callable[[], Any]):
 
     load: where samples are mapped from a file that this machine does not have, it makes its own.
     """
-    from ..streams.dataset import Dataset, Part
-    from ..streams.mapped import Filed, Mapped, read_only
+    from ..streams.datasets.dataset import Dataset, Part
+    from ..streams.storage.memory_map import Filed, Mapped, read_only
 
     given = [arrays[f"{name}_{k}"] for name in ("train", "test") for k in ("x", "y")]
     if not all(x.present for x in given if isinstance(x, Filed)):
@@ -101,7 +101,7 @@ class Worker:
 
     def _loaded(self, run):
         """The data of a run, from this machine's own files: minutes of work, and no hang."""
-        from ..streams.places import Places
+        from ..streams.storage.directories import Places
 
         with ThreadPoolExecutor(1) as thread:
             loading = thread.submit(run.source().loaded, Places(self._site.data))

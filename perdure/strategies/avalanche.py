@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..notation import REST
-from ..streams.avalanche import tensors
 from ..streams.experience import Stream
+from ..streams.scenarios.avalanche import tensors
 from . import avalanche_state
 from .base import OwnLoop
 from .finite import Diverged

@@ -195,7 +195,7 @@ def _buffers(module: nn.Module, name: str) -> list[str]:
 def _given_data(state: dict[str, Any]) -> Any:
     from avalanche.benchmarks.utils import DataAttribute
 
-    from ..streams.avalanche import taskaware
+    from ..streams.scenarios.avalanche import taskaware
 
     more = dict(state["more"])
     task, _ = more.pop("targets_task_labels", (torch.zeros_like(state["y"]), True))

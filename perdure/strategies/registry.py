@@ -5,9 +5,9 @@ from dataclasses import is_dataclass, make_dataclass
 from inspect import signature
 from typing import Any
 
-from ..streams.dataset import Source
+from ..streams.datasets.dataset import Source
 from ..streams.episodes import EpisodeRecipe
-from ..streams.live import LiveSource
+from ..streams.live.source import LiveSource
 from ..streams.names import DATASETS, EPISODES, SOURCES, STREAMS
 from ..streams.names import GENERATORS as YIELDING
 from ..streams.recipe import Recipe

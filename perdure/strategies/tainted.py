@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..streams.poisoned import stamped
+from ..streams.poisoning.poisoned import stamped
 from .base import OwnLoop, Strategy
 
 

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .cifar import CIFAR100
-from .dataset import Dataset, Source
+from .datasets.cifar import CIFAR100
+from .datasets.dataset import Dataset, Source
 from .experience import pixels
-from .places import Places
+from .storage.directories import Places
 
 Phase = Literal["train", "validation", "test"]
 

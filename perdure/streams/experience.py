@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .ahead import ahead
 from .evaluation import ALL, Evaluation
-from .mapped import Mapped, gathered
+from .storage.memory_map import Mapped, gathered
+from .storage.prefetch import ahead
 
 Protocol = Literal["task", "class", "domain"]
 PROTOCOLS = get_args(Protocol)

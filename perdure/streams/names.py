@@ -4,36 +4,36 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..notation import read_as
-from .arrays import Arrays
-from .assigned import Assigned
-from .avalanche import AvalancheData, AvalancheStream
-from .blurry import Blurry
-from .cifar import CIFAR10, CIFAR100
-from .cleansed import Cleansed
-from .crafted import Collided, Matched
-from .dataset import Source
-from .digits import Digits
-from .drifting import Drifting
+from .datasets.arrays import Arrays
+from .datasets.cifar import CIFAR10, CIFAR100
+from .datasets.dataset import Source
+from .datasets.digits import Digits
+from .datasets.images import Images
+from .datasets.mnist import EMNIST, KMNIST, MNIST, FashionMNIST
+from .datasets.omniglot import Omniglot
+from .datasets.strokes import Strokes
+from .datasets.svhn import SVHN
+from .datasets.table import Table
 from .episodes import CIFARFS, EpisodeRecipe, FewShot, Sinusoid
-from .folder import Folder
-from .images import Images
-from .imbalanced import Imbalanced, LongTailed
-from .live import Generated, LiveSource
-from .mnist import EMNIST, KMNIST, MNIST, FashionMNIST
-from .noisy import Noisy
-from .omniglot import Omniglot
-from .online import Online
-from .permuted import Permuted
-from .poisoned import Backdoored, Flipped
+from .live.folder import Folder
+from .live.source import Generated, LiveSource
+from .poisoning.clean_label import Collided, Matched
+from .poisoning.defence import Cleansed
+from .poisoning.poisoned import Backdoored, Flipped
 from .recipe import Recipe
-from .repeated import Repeated
-from .rotated import Rotated
-from .split import ClassSplit
-from .strokes import Strokes
-from .svhn import SVHN
-from .swiss_roll import Rolls, SwissRoll
-from .table import Table
-from .validated import Validated
+from .scenarios.assigned import Assigned
+from .scenarios.avalanche import AvalancheData, AvalancheStream
+from .scenarios.blurry import Blurry
+from .scenarios.drifting import Drifting
+from .scenarios.imbalanced import Imbalanced, LongTailed
+from .scenarios.noisy import Noisy
+from .scenarios.online import Online
+from .scenarios.permuted import Permuted
+from .scenarios.repeated import Repeated
+from .scenarios.rotated import Rotated
+from .scenarios.split import ClassSplit
+from .scenarios.swiss_roll import Rolls, SwissRoll
+from .scenarios.validated import Validated
 
 STREAMS: dict[str, type] = {
     "split": ClassSplit,

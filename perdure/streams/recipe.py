@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..limits import expect_room
-from .dataset import Dataset, Part, Source
+from .datasets.dataset import Dataset, Part, Source
 from .experience import PROTOCOLS, Experience, Lazy, Protocol, Split, Stream
 
 Look = Callable[[Tensor, int], tuple[Tensor, Callable[[Tensor], Tensor] | None]]

@@ -19,11 +19,11 @@ from perdure.jobs import recipe
 from perdure.platform import plugins
 from perdure.platform.meta.adapt import _read as task
 from perdure.platform.submit import runtime_environment
-from perdure.streams import arrays, images, table
-from perdure.streams.arrays import Arrays
-from perdure.streams.images import Images
-from perdure.streams.places import Places
-from perdure.streams.table import Table
+from perdure.streams.datasets import arrays, images, table
+from perdure.streams.datasets.arrays import Arrays
+from perdure.streams.datasets.images import Images
+from perdure.streams.datasets.table import Table
+from perdure.streams.storage.directories import Places
 from tests.streams.tiny import idx
 
 from .bounds import refused_or_read
@@ -191,7 +191,7 @@ def test_a_file_of_mnist_is_read_or_refused(tmp_path, name, content):
         (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(np.zeros((20, 28, 28), np.uint8)))
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
     (folder / name).write_bytes(content)
-    from perdure.streams.mnist import MNIST
+    from perdure.streams.datasets.mnist import MNIST
 
     with refused_or_read():
         MNIST().loaded(Places(str(tmp_path), download=False, system=()))

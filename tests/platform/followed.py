@@ -16,7 +16,7 @@ import numpy as np
 from perdure.platform.live import asking
 from perdure.platform.live.follow import follow
 from perdure.platform.store import Store
-from perdure.streams.folder import Folder
+from perdure.streams.live.folder import Folder
 
 STRATEGY = "rehearsal(40) + ewc(10, samples=32) + lwf"
 HOW = {"classes": 6, "model": "mlp(32, dropout=0.2)", "epochs": 30, "here": True, "tracking": False}

@@ -16,8 +16,8 @@ from perdure.platform.tracker import Untracked
 from perdure.strategies.ewc import EWC
 from perdure.strategies.loop import Plan
 from perdure.strategies.rehearsal import Rehearsal
-from perdure.streams.digits import Digits
-from perdure.streams.split import ClassSplit
+from perdure.streams.datasets.digits import Digits
+from perdure.streams.scenarios.split import ClassSplit
 
 
 def test_strategies_and_streams_may_be_objects(tmp_path):

@@ -21,7 +21,7 @@ from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.worker import Worker, packed
 from perdure.strategies.loop import Plan
-from perdure.streams.mapped import Filed
+from perdure.streams.storage.memory_map import Filed
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

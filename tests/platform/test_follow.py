@@ -25,8 +25,8 @@ from perdure.platform.store import Store
 from perdure.strategies import names
 from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.streams.experience import Stream
-from perdure.streams.folder import Folder
-from perdure.streams.live import Arrival, Generated
+from perdure.streams.live.folder import Folder
+from perdure.streams.live.source import Arrival, Generated
 from perdure.testing.equality import same
 
 from .followed import ARRIVALS, HOW, STRATEGY, fill, made

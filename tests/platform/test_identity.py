@@ -21,9 +21,9 @@ from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
 from perdure.platform.search.search import Search, continual
 from perdure.platform.site import Site
-from perdure.streams.arrays import Arrays
-from perdure.streams.fingerprints import fingerprint
-from perdure.streams.places import Places
+from perdure.streams.datasets.arrays import Arrays
+from perdure.streams.datasets.fingerprints import fingerprint
+from perdure.streams.storage.directories import Places
 
 HOW = {"here": True, "tracking": False, "model": "mlp(16)", "steps": 60, "optimizer": "adam(0.01)", "batch_size": 16}
 
@@ -288,7 +288,7 @@ def test_a_learner_whose_code_changed_adapts_to_nothing(tmp_path, monkeypatch):
 def test_data_are_not_read_again_to_be_known(tmp_path, monkeypatch):
     """By path, size and times; a change that leaves size and modification time as they were is noticed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("perdure.streams.fingerprints.SETTLED", 0)
+    monkeypatch.setattr("perdure.streams.datasets.fingerprints.SETTLED", 0)
     path, places, read = written(tmp_path / "data.npz"), Places(), []
     source = Arrays(str(path))
 

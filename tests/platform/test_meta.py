@@ -29,7 +29,7 @@ from perdure.strategies.meta.losses import Huber
 from perdure.strategies.meta.maml import MAML
 from perdure.strategies.meta.train import MetaPlan, judge
 from perdure.strategies.rng import Rng
-from perdure.streams.dataset import DataError
+from perdure.streams.datasets.dataset import DataError
 from perdure.streams.episodes import Sinusoid
 from perdure.testing.equality import same
 from perdure.testing.executors import results

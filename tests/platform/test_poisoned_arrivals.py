@@ -8,8 +8,8 @@ import pytest
 
 import perdure
 from perdure.platform.live import asking, figures
-from perdure.streams.entries import shown
-from perdure.streams.folder import Folder
+from perdure.streams.live.folder import Folder
+from perdure.streams.storage.folder_entries import shown
 from perdure.testing.equality import same
 
 from ..poisons import CODE, POISONS

@@ -31,8 +31,8 @@ from perdure.platform.store import Store
 from perdure.platform.tracker import Untracked
 from perdure.platform.tracking.mlflow_client import client
 from perdure.strategies.loop import Plan
-from perdure.streams.digits import Digits
-from perdure.streams.places import Places
+from perdure.streams.datasets.digits import Digits
+from perdure.streams.storage.directories import Places
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 

@@ -18,7 +18,7 @@ from perdure.strategies.loop import Plan
 from perdure.strategies.optimizers import SGD
 from perdure.strategies.rng import Rng
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 
 def rolls():

@@ -22,7 +22,7 @@ from perdure.strategies.attacks import names
 from perdure.strategies.loop import Plan
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from ..strategies.attacks.conftest import trained
 from ..strategies.attacks.small import SMALL

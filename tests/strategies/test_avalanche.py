@@ -15,7 +15,7 @@ from perdure.strategies.avalanche import AvalancheStrategy, _seed
 from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.strategies.names import spelled, strategy
 from perdure.strategies.optimizers import Adam
-from perdure.streams.avalanche import benchmark_of
+from perdure.streams.scenarios.avalanche import benchmark_of
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

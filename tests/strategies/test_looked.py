@@ -27,7 +27,7 @@ from perdure.strategies.rng import Rng
 from perdure.strategies.together import Alone, learn_together
 from perdure.streams.episodes import Sinusoid
 from perdure.streams.experience import Batch
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

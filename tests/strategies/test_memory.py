@@ -14,7 +14,7 @@ from perdure.strategies.rng import Rng
 from perdure.strategies.selection import gradient_matching, herding, k_centre
 from perdure.strategies.tainted import _memories
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from .learners import learner
 

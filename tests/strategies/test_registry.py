@@ -19,11 +19,11 @@ from perdure.strategies.meta.losses import Huber
 from perdure.strategies.meta.maml import MAML
 from perdure.strategies.meta.names import loss, meta_learner
 from perdure.strategies.names import model, optimizer, spelled, strategy
-from perdure.streams.digits import Digits
+from perdure.streams.datasets.digits import Digits
 from perdure.streams.episodes import Sinusoid
-from perdure.streams.folder import Folder
+from perdure.streams.live.folder import Folder
 from perdure.streams.names import episode_recipe, live_source, stream_recipe
-from perdure.streams.split import ClassSplit
+from perdure.streams.scenarios.split import ClassSplit
 
 
 @pytest.fixture(autouse=True)

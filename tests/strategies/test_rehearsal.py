@@ -20,7 +20,7 @@ from perdure.strategies.rehearsal import Rehearsal
 from perdure.strategies.rng import Rng
 from perdure.strategies.selection import gradient_matching, herding, k_centre
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, experience, labelled, learner, moved

@@ -10,7 +10,7 @@ from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
 from perdure.strategies.tainted import _memories
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 
 def stones(text, on="split(digits)"):

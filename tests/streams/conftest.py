@@ -1,6 +1,6 @@
 import pytest
 
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from perdure.notation import spell
-from perdure.streams.avalanche import benchmark_of, dataset_of, stream_of
-from perdure.streams.dataset import DataError
+from perdure.streams.datasets.dataset import DataError
 from perdure.streams.names import DATASETS, STREAMS, stream_recipe
-from perdure.streams.places import DataNotFound, Places
+from perdure.streams.scenarios.avalanche import benchmark_of, dataset_of, stream_of
+from perdure.streams.storage.directories import DataNotFound, Places
 from perdure.testing.streams import blobs
 
 from .tiny import LABELS, mnist

@@ -9,11 +9,11 @@ from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
 from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
-from perdure.streams.cleansed import spectral
-from perdure.streams.crafted import _cosine
 from perdure.streams.experience import pixels
-from perdure.streams.rearranged import generator
-from perdure.streams.surrogate import fitted
+from perdure.streams.poisoning.clean_label import _cosine
+from perdure.streams.poisoning.defence import spectral
+from perdure.streams.poisoning.surrogate import fitted
+from perdure.streams.scenarios.rearranged import generator
 
 from .test_poisoned import loaded
 

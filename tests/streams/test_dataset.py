@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from perdure.streams.dataset import DataError, Dataset, Part, stratified
-from perdure.streams.digits import Digits
-from perdure.streams.places import Places
+from perdure.streams.datasets.dataset import DataError, Dataset, Part, stratified
+from perdure.streams.datasets.digits import Digits
+from perdure.streams.storage.directories import Places
 
 
 def test_digits():

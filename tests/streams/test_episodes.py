@@ -8,11 +8,11 @@ import torch
 from torchvision import datasets as readers
 
 from perdure.notation import spell
-from perdure.streams.dataset import Dataset, Part, Source
+from perdure.streams.datasets.dataset import Dataset, Part, Source
+from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import TEST, VALIDATION, FewShot, Sinusoid
 from perdure.streams.names import DATASETS, EPISODES, episode_recipe
-from perdure.streams.places import Places
-from perdure.streams.strokes import Strokes
+from perdure.streams.storage.directories import Places
 
 from . import tiny
 

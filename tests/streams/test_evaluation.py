@@ -12,7 +12,7 @@ from perdure.platform.site import Site
 from perdure.strategies import metrics
 from perdure.streams.evaluation import ALL, Evaluation
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 from perdure.testing.equality import same
 
 

@@ -17,11 +17,11 @@ import perdure
 from perdure.notation import NotationError
 from perdure.platform.live import asking
 from perdure.platform.live.asking import feed
-from perdure.streams import folder as folder_of
-from perdure.streams.entries import content
-from perdure.streams.folder import Folder
-from perdure.streams.live import Arrival, Generated, LiveSource, SetAside, arrival
+from perdure.streams.live import folder as folder_of
+from perdure.streams.live.folder import Folder
+from perdure.streams.live.source import Arrival, Generated, LiveSource, SetAside, arrival
 from perdure.streams.names import live_source
+from perdure.streams.storage.folder_entries import content
 from perdure.testing.sources import SourceSuite, samples
 
 SETTLE = 0.15

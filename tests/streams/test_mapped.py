@@ -16,15 +16,15 @@ from perdure.strategies.loop import Bookmark, Plan, learn
 from perdure.strategies.names import model, strategy
 from perdure.strategies.optimizers import SGD
 from perdure.strategies.rng import Rng
-from perdure.streams import images
-from perdure.streams.ahead import DEPTH, ahead
-from perdure.streams.arrays import Arrays
-from perdure.streams.dataset import DataError, Part
+from perdure.streams.datasets import images
+from perdure.streams.datasets.arrays import Arrays
+from perdure.streams.datasets.dataset import DataError, Part
+from perdure.streams.datasets.images import Images
 from perdure.streams.experience import Split
-from perdure.streams.images import Images
-from perdure.streams.mapped import Filed, Mapped
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
+from perdure.streams.storage.memory_map import Filed, Mapped
+from perdure.streams.storage.prefetch import DEPTH, ahead
 from perdure.testing.equality import same
 
 from . import tiny

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from perdure.streams.arrays import Arrays
-from perdure.streams.assigned import Assigned
-from perdure.streams.dataset import DataError
-from perdure.streams.images import Images
-from perdure.streams.places import DataNotFound
-from perdure.streams.table import Table
+from perdure.streams.datasets.arrays import Arrays
+from perdure.streams.datasets.dataset import DataError
+from perdure.streams.datasets.images import Images
+from perdure.streams.datasets.table import Table
+from perdure.streams.scenarios.assigned import Assigned
+from perdure.streams.storage.directories import DataNotFound
 
 from . import tiny
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from perdure.platform.storage import local_copy
-from perdure.streams.dataset import DataError
-from perdure.streams.held import Draft, Holder
-from perdure.streams.places import Places, user_cache
+from perdure.streams.datasets.dataset import DataError
+from perdure.streams.datasets.placement import Draft, Holder
+from perdure.streams.storage.directories import Places, user_cache
 
 from .tiny import mnist
 
@@ -75,7 +75,7 @@ def test_without_a_home_data_larger_than_memory_are_kept_and_found_again(homeles
 def test_a_home_that_cannot_be_written_to_may_hold_data(temporary, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     mnist(tmp_path / "home" / ".cache" / "perdure" / "datasets" / "mnist")
-    monkeypatch.setattr("perdure.streams.places.writable", lambda folder: False)
+    monkeypatch.setattr("perdure.streams.storage.directories.writable", lambda folder: False)
     found, _ = Places().find(("mnist",), ("train-images-idx3-ubyte",))
     assert found and found["train-images-idx3-ubyte"].is_relative_to(tmp_path / "home")
     assert not list(temporary.iterdir())  # who only reads makes no folder

@@ -10,9 +10,9 @@ from perdure.strategies.loop import Bookmark, Milestone, Plan, learn
 from perdure.strategies.metrics import summary
 from perdure.strategies.names import strategy
 from perdure.strategies.optimizers import Adam
-from perdure.streams.drifting import TRAIN, Drifting
 from perdure.streams.names import STREAMS, stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.scenarios.drifting import TRAIN, Drifting
+from perdure.streams.storage.directories import Places
 from perdure.testing.equality import same
 
 from ..strategies.learners import learner

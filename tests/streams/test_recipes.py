@@ -7,15 +7,15 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate as reference
 
 from perdure.notation import NotationError, spell
-from perdure.streams.assigned import Assigned
-from perdure.streams.dataset import DataError, Dataset, Part
-from perdure.streams.digits import Digits
+from perdure.streams.datasets.dataset import DataError, Dataset, Part
+from perdure.streams.datasets.digits import Digits
 from perdure.streams.experience import PROTOCOLS
 from perdure.streams.names import DATASETS, STREAMS, stream_recipe
-from perdure.streams.permuted import Permuted
 from perdure.streams.recipe import Recipe
-from perdure.streams.rotated import Rotated, rotate
-from perdure.streams.split import ClassSplit
+from perdure.streams.scenarios.assigned import Assigned
+from perdure.streams.scenarios.permuted import Permuted
+from perdure.streams.scenarios.rotated import Rotated, rotate
+from perdure.streams.scenarios.split import ClassSplit
 from perdure.testing.streams import blobs
 
 

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
+from perdure.streams.datasets.strokes import LINES, Strokes, _curves, _inked
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
-from perdure.streams.strokes import LINES, Strokes, _curves, _inked
+from perdure.streams.storage.directories import Places
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import strategy
-from perdure.streams.dataset import Dataset, Part
-from perdure.streams.digits import Digits
+from perdure.streams.datasets.dataset import Dataset, Part
+from perdure.streams.datasets.digits import Digits
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 from ..strategies.learners import learner
 

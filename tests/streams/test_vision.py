@@ -13,12 +13,12 @@ import pytest
 import torch
 from torchvision import datasets as readers
 
-from perdure.streams.cifar import CIFAR10, CIFAR100
-from perdure.streams.dataset import DataError
-from perdure.streams.mnist import EMNIST, KMNIST, MNIST, FashionMNIST
-from perdure.streams.omniglot import Omniglot
-from perdure.streams.places import DataNotFound, Places
-from perdure.streams.svhn import SVHN
+from perdure.streams.datasets.cifar import CIFAR10, CIFAR100
+from perdure.streams.datasets.dataset import DataError
+from perdure.streams.datasets.mnist import EMNIST, KMNIST, MNIST, FashionMNIST
+from perdure.streams.datasets.omniglot import Omniglot
+from perdure.streams.datasets.svhn import SVHN
+from perdure.streams.storage.directories import DataNotFound, Places
 
 from . import tiny
 

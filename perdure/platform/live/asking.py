@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from ...errors import why
-from ...streams.live import Arrival, LiveSource, SetAside, verified
+from ...streams.live.source import Arrival, LiveSource, SetAside, verified
 
 LOOKS = 0.2  # seconds between two looks at a source where nothing had come
 TRIES = 3  # failures in a row, of what is no matter of the world outside, before the last of them is raised

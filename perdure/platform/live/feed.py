@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from ...streams.live import Arrival, LiveSource, SetAside
+from ...streams.live.source import Arrival, LiveSource, SetAside
 from .. import cluster, ends, plugins
 from ..site import Site
 from .asking import feed

@@ -14,8 +14,8 @@ from ...strategies import names
 from ...strategies.base import Strategy
 from ...strategies.fitness import Caution, caution
 from ...strategies.loop import Plan
-from ...streams.folder import Folder
-from ...streams.live import Generated, LiveSource
+from ...streams.live.folder import Folder
+from ...streams.live.source import Generated, LiveSource
 from ...streams.names import live_source
 from .. import dry_run
 from .. import plugins as modules

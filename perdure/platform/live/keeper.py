@@ -19,9 +19,9 @@ from ...strategies.finite import Diverged
 from ...strategies.fitness import Caution
 from ...strategies.learner import Learner
 from ...strategies.loop import Bookmark, Milestone, learn
-from ...streams.dataset import DataError
+from ...streams.datasets.dataset import DataError
 from ...streams.experience import Experience, Stream
-from ...streams.live import Arrival, SetAside
+from ...streams.live.source import Arrival, SetAside
 from .. import ends
 from ..execute import Due, resumable
 from ..journal import Journal, row

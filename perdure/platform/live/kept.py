@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ...strategies.rng import Rng
-from ...streams.dataset import DataError, stratified
+from ...streams.datasets.dataset import DataError, stratified
 from ...streams.experience import Experience, Split
-from ...streams.live import Arrival, SetAside
+from ...streams.live.source import Arrival, SetAside
 from ..journal import Journal
 from ..records import Damaged, Row, append, chain, line, lines, read_sealed, write_sealed
 from ..store import opened, seal, write

@@ -14,9 +14,9 @@ from ...limits import expect_room
 from ...notation import is_number
 from ...strategies.meta.names import meta_learner
 from ...strategies.rng import Rng
-from ...streams.arrays import plain_arrays
-from ...streams.dataset import DataError
-from ...streams.images import opened
+from ...streams.datasets.arrays import plain_arrays
+from ...streams.datasets.dataset import DataError
+from ...streams.datasets.images import opened
 from .. import dry_run
 from ..execute import ended
 from ..found import found

@@ -18,7 +18,7 @@ from ...strategies.meta.train import MetaPlan
 from ...strategies.models.built import built
 from ...strategies.own_code import DIGESTS
 from ...strategies.rng import Rng
-from ...streams.dataset import Dataset, Source
+from ...streams.datasets.dataset import Dataset, Source
 from ...streams.episodes import Tasks
 from ...streams.names import DATASETS, EPISODES, episode_recipe
 from ..numerics import NUMERICS

@@ -15,7 +15,7 @@ from ...strategies.meta.base import MetaLearner, Params, TaskLoss, Told, still_o
 from ...strategies.meta.names import meta_learner
 from ...strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
 from ...strategies.rng import Rng
-from ...streams.dataset import Dataset
+from ...streams.datasets.dataset import Dataset
 from ...streams.episodes import Episodes, Tasks
 from .. import plugins
 from ..journal import Row

@@ -13,9 +13,9 @@ from ...strategies.generators.names import GENERATORS
 from ...strategies.meta.names import META_LEARNERS
 from ...strategies.names import MODELS, OPTIMIZERS, STRATEGIES
 from ...strategies.own_code import combined
-from ...streams.dataset import Dataset
+from ...streams.datasets.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
-from ...streams.validated import Validated
+from ...streams.scenarios.validated import Validated
 from ..command import MOST_RUNS, Command
 from ..conduct import check
 from ..executor import Data

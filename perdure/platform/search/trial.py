@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...strategies import names
-from ...streams.dataset import Dataset
+from ...streams.datasets.dataset import Dataset
 from .. import mirror
 from ..claims import claimed
 from ..events import Event, Failed, Reached

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...notation import spell
-from ...streams.dataset import Source
+from ...streams.datasets.dataset import Source
 from ...streams.names import DATASETS
 from ..journal import Journal
 from ..kinds import AnyRun, kind

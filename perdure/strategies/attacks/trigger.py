@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...streams.poisoned import stamped
+from ...streams.poisoning.poisoned import stamped
 from .base import Attack, refuse_target
 
 

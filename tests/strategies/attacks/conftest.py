@@ -8,7 +8,7 @@ from perdure.notation import read
 from perdure.strategies.names import model
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from perdure.strategies.generators.denoising import langevin
 from perdure.strategies.generators.divergences import gaussian_kls
 from perdure.strategies.generators.names import generator
 from perdure.strategies.rng import Rng
-from perdure.streams import mnist
+from perdure.streams.datasets import mnist
 from perdure.streams.experience import pixels
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 from perdure.testing.streams import blobs
 
 from ..learners import learner

@@ -17,7 +17,7 @@ from perdure.strategies.models.mixed import Mixed
 from perdure.strategies.optimizers import SGD, AdamW
 from perdure.strategies.rng import Rng
 from perdure.streams.episodes import Episodes, Sinusoid
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 OF_VALUES = (
     "maml(0.05, 2)", "maml(0.05, 2, order=1)", "anil(0.05, 2)", "meta_sgd(0.05)", "scheduled_maml(0.05, 2)",

@@ -14,7 +14,7 @@ from perdure.strategies.meta.names import loss as loss_of
 from perdure.strategies.meta.train import judge
 from perdure.strategies.rng import Rng
 from perdure.streams.episodes import Episodes, Sinusoid
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from perdure.strategies.meta.train import MetaPlan, meta_learn
 from perdure.strategies.models.mlp import MLP
 from perdure.strategies.optimizers import Adam
 from perdure.strategies.rng import Rng
+from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid
-from perdure.streams.places import Places
-from perdure.streams.strokes import Strokes
+from perdure.streams.storage.directories import Places
 
 
 def chance(seed=0):

@@ -12,9 +12,9 @@ from perdure.strategies.meta.train import MetaBookmark, MetaPlan, gradient_of, j
 from perdure.strategies.models.conv4 import Conv4
 from perdure.strategies.optimizers import SGD, Adam
 from perdure.strategies.rng import Rng
+from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import FewShot, Sinusoid
-from perdure.streams.places import Places
-from perdure.streams.strokes import Strokes
+from perdure.streams.storage.directories import Places
 
 
 def net(width=40):
