@@ -29,13 +29,13 @@ from perdure.platform.results import Interval, Outcome
 from perdure.platform.run import Run, build
 from perdure.strategies.attacks import names
 from perdure.strategies.attacks.base import Attack
-from perdure.strategies.attacks.chance import Chance
 from perdure.strategies.attacks.evaluate import attack, attacked, prepared
-from perdure.strategies.attacks.given import laid_out
+from perdure.strategies.attacks.inputs import laid_out
+from perdure.strategies.attacks.oracles import White
 from perdure.strategies.attacks.pgd import FGSM
-from perdure.strategies.attacks.victims import White
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.attacks.sample_rng import Chance
 from perdure.strategies.names import model
+from perdure.strategies.training.loop import Plan, learn
 from perdure.streams.datasets.dataset import Dataset, Part
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS

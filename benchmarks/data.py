@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.datasets.placement import Draft
 from perdure.streams.experience import Experience, Lazy, Split, Stream
 from perdure.streams.storage.memory_map import Filed, Mapped

@@ -22,16 +22,16 @@ from perdure.notation import read
 from perdure.platform.report import plain
 from perdure.platform.results import Interval
 from perdure.strategies import metrics
-from perdure.strategies.generators import judge
+from perdure.strategies.generators import evaluate
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.divergences import mmd
 from perdure.strategies.generators.names import GENERATORS, generator
 from perdure.strategies.generators.variational import VAE
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS, stream_recipe
 from perdure.streams.storage.directories import Places
@@ -77,7 +77,7 @@ def coverage() -> None:
     dataset = read("digits", DATASETS).load(Places())
     data = Data(dataset.train.x, dataset.train.y)
     test = pixels(dataset.test.x)
-    by = judge.trained(data, Rng(0))
+    by = evaluate.trained(data, Rng(0))
     rows = []
     for name in GENERATORS:
         one, start = generator(name), time.perf_counter()

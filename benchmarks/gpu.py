@@ -22,13 +22,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.table import show
 from perdure.strategies.base import Naive
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.models.device import placed
 from perdure.strategies.models.mlp import MLP
-from perdure.strategies.models.placed import placed
 from perdure.strategies.models.resnet import ResNet18
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
-from perdure.strategies.together import learn_together
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.replicas.loop import learn_together
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.streams.experience import Experience, Split, Stream
 
 MISSING = "not measured"

@@ -17,13 +17,13 @@ from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.strategies import names
 from perdure.strategies.meta.base import MetaLearner, TaskLoss, task_loss, weights_of
+from perdure.strategies.meta.loop import MetaPlan, gradient_of, judge, meta_learn
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile
 from perdure.strategies.meta.names import meta_learner
-from perdure.strategies.meta.train import MetaPlan, gradient_of, judge, meta_learn
 from perdure.strategies.models.conv4 import Conv4
 from perdure.strategies.models.mlp import MLP
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.datasets.omniglot import Omniglot
 from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid, Tasks

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perdure.strategies.fisher import diagonal_fisher
+from perdure.strategies.blocks.fisher import diagonal_fisher
 from perdure.strategies.learner import Learner
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import Experience, Stream
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places

@@ -18,9 +18,9 @@ from perdure.platform.run import Run
 from perdure.platform.saving import Saving
 from perdure.platform.site import Site
 from perdure.platform.store import Store
-from perdure.strategies.loop import Plan
 from perdure.strategies.names import model
-from perdure.strategies.nested import copied
+from perdure.strategies.numerics.pytree import copied
+from perdure.strategies.training.loop import Plan
 from tests.platform.soak import soaked
 
 from .table import show

@@ -13,9 +13,9 @@ from statistics import mean
 import torch
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Milestone, Plan, judged, learn
 from perdure.strategies.names import model, optimizer, strategy
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Milestone, Plan, judged, learn
 from perdure.streams.datasets.dataset import Dataset
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from perdure.platform.report import plain
 from perdure.platform.results import Interval
 from perdure.strategies import metrics
-from perdure.strategies.heterogeneous_dropout import overlap
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.methods.heterogeneous_dropout import overlap
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import model, optimizer, strategy
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places

@@ -148,7 +148,7 @@ def trials_of(size: int) -> float:
     from perdure.platform.search.tune import fit
     from perdure.platform.site import Site
     from perdure.platform.worker import packed
-    from perdure.strategies.loop import Plan
+    from perdure.strategies.training.loop import Plan
 
     ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
     cluster.connect()

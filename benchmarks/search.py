@@ -10,7 +10,7 @@ from perdure.platform.search.search import Search, continual
 from perdure.platform.search.tune import fit
 from perdure.platform.site import Site
 from perdure.platform.worker import packed
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 
 from .table import show
 

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 
 from perdure.strategies.learner import Learner, Precision
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places

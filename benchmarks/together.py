@@ -16,8 +16,8 @@ import torch
 from perdure.platform.executor import Data
 from perdure.platform.run import Run, build
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan, learn
-from perdure.strategies.together import gain, learn_together
+from perdure.strategies.replicas.loop import gain, learn_together
+from perdure.strategies.training.loop import Plan, learn
 
 from .table import show, side_by_side
 

@@ -31,7 +31,7 @@ from pythae.trainers import (  # pyright: ignore
 from perdure.notation import read
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.names import generator
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
 from perdure.streams.storage.directories import Places

@@ -12,11 +12,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
-from perdure.strategies.models.placed import placed
+from perdure.strategies.models.device import placed
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD
 
 from .gpu import drawn
 from .table import show

@@ -12,9 +12,9 @@ import torch.distributed as dist
 
 from perdure.strategies import names
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.experience import Experience, Split, Stream
 
 from .table import show

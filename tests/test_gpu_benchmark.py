@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import gpu
-from perdure.strategies import captured, loop
-from perdure.strategies.captured import steps_of
+from perdure.strategies.training import cuda_graphs, loop
+from perdure.strategies.training.cuda_graphs import steps_of
 
 from .strategies.tape import Tape
 
@@ -34,9 +34,9 @@ def test_without_a_gpu_every_row_says_not_measured_and_torch_is_all_it_needs(tmp
 
 def test_its_whole_path_runs_with_captured_steps(monkeypatch):
     """At tiny sizes, on the tape that stands in for CUDA graphs."""
-    monkeypatch.setattr(captured, "GPU", "cpu")
-    monkeypatch.setattr(captured, "WORTH", 1)
-    monkeypatch.setattr(captured, "WARM", 1)
+    monkeypatch.setattr(cuda_graphs, "GPU", "cpu")
+    monkeypatch.setattr(cuda_graphs, "WORTH", 1)
+    monkeypatch.setattr(cuda_graphs, "WARM", 1)
     monkeypatch.setattr(loop, "steps_of", partial(steps_of, graphs=Tape))
     Tape.replays = 0
     rows = gpu.measured(torch.device("cpu"), gpu.TINY)

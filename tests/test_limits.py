@@ -10,7 +10,7 @@ from perdure.platform.command import seeds_of
 from perdure.platform.executor import Data
 from perdure.platform.run import Run, build
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.streams.names import stream_recipe
 
 

@@ -45,7 +45,7 @@ class Bounded(TyperGroup):
 def bounded() -> Iterator[None]:
     """A user's mistake ends in a sentence and code 2; numbers that stop being finite in a sentence and code 1; an
     interrupt in a word and code 130; anything else in the name of a file with all that a report needs, and code 70."""
-    from ..strategies.finite import Diverged
+    from ..strategies.numerics.divergence import Diverged
 
     try:
         yield

@@ -22,8 +22,8 @@ def saying(console) -> Callable[[str], None]:
 
 def cautioning() -> None:
     """Let cautions look like messages, without the place in the code that they come from."""
-    from ..strategies.attacks.victims import MaskedGradients
-    from ..strategies.fitness import Caution
+    from ..strategies.attacks.oracles import MaskedGradients
+    from ..strategies.training.requirements import Caution
 
     plain = warnings.showwarning
 

@@ -12,11 +12,11 @@ from ..strategies.attacks.base import Attack
 from ..strategies.attacks.names import ATTACKS
 from ..strategies.base import Strategy
 from ..strategies.learner import Precision
-from ..strategies.loop import Plan
 from ..strategies.meta.base import MetaLearner
+from ..strategies.meta.loop import MetaPlan
 from ..strategies.meta.losses import Loss
 from ..strategies.meta.names import LOSSES, META_LEARNERS
-from ..strategies.meta.train import MetaPlan
+from ..strategies.training.loop import Plan
 from ..streams.episodes import EpisodeRecipe
 from ..streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
 from ..streams.recipe import Recipe

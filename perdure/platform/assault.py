@@ -21,9 +21,9 @@ from ..strategies import names as strategies
 from ..strategies.attacks import names
 from ..strategies.attacks.base import Attack
 from ..strategies.attacks.evaluate import Attacked
+from ..strategies.attacks.oracles import MaskedGradients
 from ..strategies.attacks.threats import Gray, Threat, Transfer
-from ..strategies.attacks.victims import MaskedGradients
-from ..strategies.loop import restored
+from ..strategies.training.loop import restored
 from ..streams.datasets.dataset import Dataset
 from ..streams.storage.directories import Places
 from . import dry_run, mirror, plugins

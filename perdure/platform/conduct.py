@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from ..errors import asks_to_leave, place
-from ..strategies.fitness import Caution
+from ..strategies.training.requirements import Caution
 from . import mirror
 from .command import Command
 from .events import Event, Failed, Finished

@@ -6,12 +6,12 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from ..strategies import team
-from ..strategies.compiled import doubt, refuse_hooks
-from ..strategies.coupled import prepare
-from ..strategies.fitness import Caution, caution, expect_weights
-from ..strategies.loop import Bookmark, Milestone, learn
-from ..strategies.phases import Clock
+from ..strategies.distributed import collectives
+from ..strategies.distributed.synced_layers import prepare
+from ..strategies.training.compile import doubt, refuse_hooks
+from ..strategies.training.loop import Bookmark, Milestone, learn
+from ..strategies.training.profiler import Clock
+from ..strategies.training.requirements import Caution, caution, expect_weights
 from ..streams.datasets.dataset import Dataset
 from ..streams.experience import Stream
 from . import command, profile, report
@@ -36,11 +36,11 @@ class Continual:
         self.site = site
 
     def steps(self, checkpoint, due):
-        checkpoint = team.agreed(checkpoint)
+        checkpoint = collectives.agreed(checkpoint)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Caution)  # a command says it once, for all of its runs
             stones = learn(self.stream, self.learner, self.strategy, self.run.plan, checkpoint, due)
-        clock = Clock(self.learner.device) if self.site.profile and team.rank() == 0 else None
+        clock = Clock(self.learner.device) if self.site.profile and collectives.rank() == 0 else None
         self.learner.phase = clock or self.learner.phase
         yield from self.told(stones)
         if clock is not None and clock.steps:

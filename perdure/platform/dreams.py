@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ..strategies.base import Chain, State, Strategy, stages
-from ..strategies.generative_replay import GenerativeReplay
+from ..strategies.methods.generative_replay import GenerativeReplay
 from ..streams.experience import pixels
 from .figures import sheet
 

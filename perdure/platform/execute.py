@@ -14,8 +14,8 @@ import torch
 
 from ..errors import asks_to_leave, foreseen, place, why, words
 from ..limits import is_out_of_memory
-from ..strategies.finite import Diverged
-from ..strategies.own_code import combined
+from ..strategies.numerics.divergence import Diverged
+from ..strategies.numerics.own_code import combined
 from ..streams.datasets.dataset import Dataset
 from . import ends
 from .events import Event, Failed, Finished, Kept, Reached, Repaired, Started

@@ -12,7 +12,7 @@ from ..strategies.generators.base import Data, Generator, Progress, State
 from ..strategies.generators.denoising import DAE
 from ..strategies.generators.diffusion import Diffusion
 from ..strategies.generators.gan import Adversarial
-from ..strategies.rng import Rng
+from ..strategies.numerics.rng import Rng
 from .figures import COLOURS, new, scatter, sheet
 
 COLUMNS = 10

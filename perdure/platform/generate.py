@@ -17,13 +17,13 @@ import torch
 
 from ..limits import expect_machine
 from ..notation import expect_types, spell
-from ..strategies.fitness import Caution
-from ..strategies.generators import judge
+from ..strategies.generators import evaluate
 from ..strategies.generators.base import Data, Generator, Progress
 from ..strategies.generators.names import GENERATORS, generator
 from ..strategies.generators.variational import Variational
-from ..strategies.nested import state_bytes
-from ..strategies.rng import Rng
+from ..strategies.numerics.pytree import state_bytes
+from ..strategies.numerics.rng import Rng
+from ..strategies.training.requirements import Caution
 from ..streams.datasets.dataset import Dataset, Part, Source
 from ..streams.experience import pixels
 from ..streams.names import DATASETS, data_set
@@ -222,7 +222,7 @@ def _make(generation: Generation, folder: Path, dataset: Dataset, hear: Callable
 
 
 def _measured(one: Generator, state, real: Data, test: Data, classes: int, rng: Rng) -> dict[str, float]:
-    by = judge.trained(real, rng.fold("judge"), conditions=classes)
+    by = evaluate.trained(real, rng.fold("judge"), conditions=classes)
     asked = None
     if one.conditional:
         asked = torch.arange(DRAWN, device=real.y.device) % classes

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..notation import spell
-from ..strategies.fitness import Caution
-from ..strategies.own_code import combined
+from ..strategies.numerics.own_code import combined
+from ..strategies.training.requirements import Caution
 from ..streams.names import DATASETS
 from . import command as commands
 from .executor import Data

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..strategies import metrics
-from ..strategies.loop import Milestone
+from ..strategies.training.loop import Milestone
 from .records import END, Chain, Damaged, Row, append, chain, digest_of, line, lines, read
 from .store import write
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import reading, why
-from ..strategies.own_code import DIGEST, file_digest, files
+from ..strategies.numerics.own_code import DIGEST, file_digest, files
 from . import dry_run
 
 LARGEST = 16_000_000  # bytes of a plugin

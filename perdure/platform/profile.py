@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..strategies.phases import PHASES, STEP, Clock, Span, Total
+from ..strategies.training.profiler import PHASES, STEP, Clock, Span, Total
 from .store import write
 from .verification import whole_files
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..strategies import metrics
 from ..strategies.attacks.names import attack, whole
-from ..strategies.fitness import caution
 from ..strategies.names import strategy
+from ..strategies.training.requirements import caution
 from ..streams.names import stream_recipe
 from . import profile
 from .journal import Journal, Row, matrix, robustness, under

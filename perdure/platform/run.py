@@ -15,11 +15,11 @@ from ..strategies import names
 from ..strategies.attacks.names import ATTACKS, attack
 from ..strategies.base import Strategy
 from ..strategies.learner import Learner
-from ..strategies.loop import Plan
-from ..strategies.models.built import built
-from ..strategies.models.placed import placed
-from ..strategies.own_code import DIGESTS
-from ..strategies.rng import Rng
+from ..strategies.models.build import built
+from ..strategies.models.device import placed
+from ..strategies.numerics.own_code import DIGESTS
+from ..strategies.numerics.rng import Rng
+from ..strategies.training.loop import Plan
 from ..streams.datasets.dataset import Dataset, Source
 from ..streams.evaluation import Evaluation
 from ..streams.experience import Stream

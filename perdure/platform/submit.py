@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..strategies.own_code import files as beside
+from ..strategies.numerics.own_code import files as beside
 from ..streams.storage.directories import SENT, sent
 from .handed_over import contents, printed
 from .reach import as_typed, expect_dashboard

@@ -13,12 +13,12 @@ from ..strategies.attacks.base import Attack
 from ..strategies.attacks.evaluate import CHUNK, Attacked, attacked, learned, refuse_samples
 from ..strategies.attacks.feature_space import hidden
 from ..strategies.attacks.logits import settled
+from ..strategies.attacks.oracles import MaskedGradients, in_chunks
 from ..strategies.attacks.repeatable import refuse_unrepeatable
 from ..strategies.attacks.threats import Threat
-from ..strategies.attacks.victims import MaskedGradients, in_chunks
 from ..strategies.base import OwnLoop, State, Strategy
 from ..strategies.learner import Learner
-from ..strategies.rng import Rng
+from ..strategies.numerics.rng import Rng
 from ..streams.evaluation import ALL
 from ..streams.experience import Batch, Stream
 from .journal import Row

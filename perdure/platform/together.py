@@ -15,10 +15,10 @@ import torch
 
 from ..errors import asks_to_leave, why
 from ..strategies import names
-from ..strategies.abreast import EXACT
-from ..strategies.fitness import Caution
-from ..strategies.loop import Bookmark, Milestone
-from ..strategies.together import Alone, alike, gain, learn_together, refuse_together
+from ..strategies.replicas.forward import EXACT
+from ..strategies.replicas.loop import Alone, alike, gain, learn_together, refuse_together
+from ..strategies.training.loop import Bookmark, Milestone
+from ..strategies.training.requirements import Caution
 from ..streams.datasets.dataset import Dataset
 from . import ends
 from .continual import Continual

@@ -193,7 +193,7 @@ def work(config: dict[str, Any]) -> None:
     import ray
     import torch
 
-    from ..strategies import team
+    from ..strategies.distributed import collectives
     from . import plugins
     from .execute import execute
 
@@ -203,7 +203,7 @@ def work(config: dict[str, Any]) -> None:
     held = config["held"] and cast(Packed, ray.get(config["held"]))
     dataset = unpacked(held, lambda: Data(site).of(run)) if held else None
     torch.set_num_threads(run.threads)
-    if team.rank() > 0:
+    if collectives.rank() > 0:
         for _ in kind(run).work(run, dataset, lambda: None, site).steps(None, lambda: False):
             pass
         return

@@ -120,7 +120,7 @@ def warm() -> None:
     run is to wait for, nor an experience's time to hold."""
     import torch
 
-    from ..strategies.optimizers import Adam
+    from ..strategies.training.optimizers import Adam
 
     net = torch.nn.Linear(1, 1)
     optimizer = Adam()(net.parameters())

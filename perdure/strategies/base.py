@@ -91,7 +91,7 @@ class OwnLoop(Strategy):
     def learn(
         self, stream: Stream, learner: Learner, plan: Any, checkpoint: dict[str, Any] | None, due: Callable[[], bool]
     ) -> Iterator[Any]:
-        """What `perdure.strategies.loop.learn` does: milestones, each with a checkpoint to go on from."""
+        """What `perdure.strategies.training.loop.learn` does: milestones, each with a checkpoint to go on from."""
         raise NotImplementedError
 
 

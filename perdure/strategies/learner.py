@@ -12,9 +12,10 @@ from torch import Tensor, nn, optim
 from torch.func import functional_call
 
 from ..streams.experience import Batch
-from . import modes, team
-from .phases import silent
-from .rng import Rng
+from .distributed import collectives
+from .models import modes
+from .numerics.rng import Rng
+from .training.profiler import silent
 
 Params = Mapping[str, Tensor]
 Precision = Literal["float32", "bfloat16"]
@@ -51,7 +52,7 @@ class Learner:
 
         Several workers pass a slice each through the model, and all get all.
         """
-        return team.spread(partial(self._answers, params), x, task)
+        return collectives.spread(partial(self._answers, params), x, task)
 
     def masked(self, outputs: Tensor, task: Tensor) -> Tensor:
         """(B, C) outputs with the classes shut that samples of (B,) tasks may not answer with."""

@@ -5,38 +5,38 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from .. import notation
-from .adversarial import AdversarialTraining, FreeAdversarialTraining, Trades
-from .agem import AGEM
 from .attacks.names import ATTACKS
-from .avalanche import AvalancheStrategy
+from .avalanche.strategy import AvalancheStrategy
 from .base import Chain, Naive, Strategy, stages
-from .der import DER
-from .distillation import Distillation
-from .distilled import Distilled
-from .ewc import EWC
-from .functional import Functional
-from .gem import GEM
-from .generative_replay import BrainInspiredReplay, GenerativeReplay
 from .generators.names import GENERATORS
-from .gpm import GradientProjection
-from .heterogeneous_dropout import HeterogeneousDropout
-from .icarl import ICaRL
-from .interference import Interference
-from .la_maml import LaMAML
-from .mas import MAS
+from .methods.adversarial import AdversarialTraining, FreeAdversarialTraining, Trades
+from .methods.agem import AGEM
+from .methods.dataset_distillation import Distilled
+from .methods.der import DER
+from .methods.ewc import EWC
+from .methods.functional_regularization import Functional
+from .methods.gem import GEM
+from .methods.generative_replay import BrainInspiredReplay, GenerativeReplay
+from .methods.gpm import GradientProjection
+from .methods.heterogeneous_dropout import HeterogeneousDropout
+from .methods.icarl import ICaRL
+from .methods.interference import Interference
+from .methods.la_maml import LaMAML
+from .methods.lwf import Distillation
+from .methods.mas import MAS
+from .methods.memory_poisoning import Tainted
+from .methods.ogd import OGD
+from .methods.rehearsal import Rehearsal
+from .methods.si import SynapticIntelligence
+from .methods.upper_bounds import Cumulative, Joint
+from .methods.xdg import ContextGating
 from .models.conv4 import Conv4
 from .models.convnet import ConvNet
 from .models.mixed import Mixed, MixedConv4
 from .models.mlp import MLP
 from .models.resnet import ResNet18
 from .models.standardized import Standardized
-from .ogd import OGD
-from .optimizers import SGD, Adam, AdamW
-from .rehearsal import Rehearsal
-from .si import SynapticIntelligence
-from .tainted import Tainted
-from .upper_bounds import Cumulative, Joint
-from .xdg import ContextGating
+from .training.optimizers import SGD, Adam, AdamW
 
 STRATEGIES: dict[str, type] = {
     "naive": Naive,

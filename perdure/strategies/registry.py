@@ -21,7 +21,7 @@ from .meta.base import MetaLearner
 from .meta.losses import Loss
 from .meta.names import LOSSES, META_LEARNERS
 from .names import MODELS, OPTIMIZERS, STRATEGIES, Model
-from .own_code import DIGESTS, digest
+from .numerics.own_code import DIGESTS, digest
 
 # what a class is, and where its name goes; a class goes to the first that it is of
 KINDS: Sequence[tuple[str, Any, dict[str, type]]] = (

@@ -15,7 +15,7 @@ from ..platform.journal import Journal
 from ..platform.run import Run
 from ..platform.site import Site
 from ..platform.store import Store
-from ..strategies.loop import Plan
+from ..strategies.training.loop import Plan
 from .equality import same
 
 RUN = Run("rehearsal(20) + ewc(10, samples=32)", plan=Plan(epochs=1, batch_size=64))

@@ -14,7 +14,7 @@ from perdure.platform.identity import identified
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.verify import verified
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 
 from .bounds import refused_or_read
 from .malformed import data

@@ -14,7 +14,7 @@ from perdure.strategies.attacks.names import attack, threat
 from perdure.strategies.generators.names import generator
 from perdure.strategies.meta.names import loss, meta_learner
 from perdure.strategies.names import STRATEGIES
-from perdure.strategies.own_code import used
+from perdure.strategies.numerics.own_code import used
 from perdure.streams.names import data_set, episode_recipe, live_source, stream_recipe
 
 from .bounds import refused_or_read

@@ -130,7 +130,7 @@ def test_show_tells_what_a_strategy_tells_of_itself():
     assert "cosine between the gradients of experiences" in told and "1.00" in told
 
 
-@pytest.mark.filterwarnings("always::perdure.strategies.fitness.Caution")
+@pytest.mark.filterwarnings("always::perdure.strategies.training.requirements.Caution")
 def test_a_strategy_that_cannot_do_it_is_cautioned_once():
     told = perdure("compare", "ewc(2)", "rehearsal(20) + ewc(2)", "--seeds", "2", "--json", *QUICK)
     assert told.stderr.count("caution: ewc(2) holds on to what was learned") == 1 and told.stderr.count("caution") == 1

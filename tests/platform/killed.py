@@ -18,8 +18,8 @@ from perdure.platform.meta.run import MetaRun
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.worker import warm
-from perdure.strategies.loop import Plan
-from perdure.strategies.meta.train import MetaPlan
+from perdure.strategies.meta.loop import MetaPlan
+from perdure.strategies.training.loop import Plan
 
 RUN = Run(
     "rehearsal(40) + ewc(10, samples=64) + lwf", model="mlp(32, dropout=0.2)", plan=Plan(epochs=20, batch_size=32)

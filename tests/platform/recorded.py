@@ -18,8 +18,8 @@ from perdure.platform.meta.run import MetaRun
 from perdure.platform.numerics import NUMERICS
 from perdure.platform.run import Run
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan
-from perdure.strategies.meta.train import MetaPlan
+from perdure.strategies.meta.loop import MetaPlan
+from perdure.strategies.training.loop import Plan
 from tests.examples import EXAMPLES, NEEDS_TASKS, PLAIN, WINNERS
 
 FILE = Path(__file__).with_name("recorded.json")

@@ -13,9 +13,9 @@ from perdure.platform.fleet import Fleet
 from perdure.platform.report import again
 from perdure.platform.site import Site
 from perdure.platform.tracker import Untracked
-from perdure.strategies.ewc import EWC
-from perdure.strategies.loop import Plan
-from perdure.strategies.rehearsal import Rehearsal
+from perdure.strategies.methods.ewc import EWC
+from perdure.strategies.methods.rehearsal import Rehearsal
+from perdure.strategies.training.loop import Plan
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.scenarios.split import ClassSplit
 

@@ -15,7 +15,7 @@ from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.attacks.evaluate import attack
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 
 from ..servers import free_port
 

@@ -10,8 +10,8 @@ from perdure.platform.results import Comparison, Outcome
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.store import Store
-from perdure.strategies.loop import Plan
 from perdure.strategies.names import strategy
+from perdure.strategies.training.loop import Plan
 
 TEXT = "generative_replay(cvae(4, hidden=(16,), steps=20), labels='condition', pool=60) + ewc(1)"
 

@@ -22,7 +22,7 @@ from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.store import Store
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

@@ -20,7 +20,7 @@ from perdure.platform.fleet import Fleet
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.worker import Worker, packed
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.streams.storage.memory_map import Filed
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results

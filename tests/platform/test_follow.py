@@ -23,7 +23,7 @@ from perdure.platform.run import fresh
 from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.strategies import names
-from perdure.strategies.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import Milestone, Plan, learn
 from perdure.streams.experience import Stream
 from perdure.streams.live.folder import Folder
 from perdure.streams.live.source import Arrival, Generated

@@ -13,10 +13,10 @@ from perdure.notation import NotationError
 from perdure.platform.gallery import _arc, _divergence, _pairs
 from perdure.platform.generate import Generation, generate
 from perdure.platform.tracking import mlflow_client
-from perdure.strategies.finite import Diverged
 from perdure.strategies.generators.base import Progress
 from perdure.strategies.generators.names import generator
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.divergence import Diverged
+from perdure.strategies.numerics.rng import Rng
 
 KINDS = {
     "linear_autoencoder(3, steps=20)": "samples reconstructions interpolation latent pca losses",

@@ -19,7 +19,7 @@ from perdure.platform.execute import execute
 from perdure.platform.executor import Data
 from perdure.platform.fleet import Fleet
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 

@@ -25,10 +25,10 @@ from perdure.platform.site import Site
 from perdure.platform.start import start_from
 from perdure.platform.store import Store
 from perdure.strategies.meta.base import weights_of
+from perdure.strategies.meta.loop import MetaPlan, judge
 from perdure.strategies.meta.losses import Huber
 from perdure.strategies.meta.maml import MAML
-from perdure.strategies.meta.train import MetaPlan, judge
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
 from perdure.streams.datasets.dataset import DataError
 from perdure.streams.episodes import Sinusoid
 from perdure.testing.equality import same

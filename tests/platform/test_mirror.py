@@ -13,7 +13,7 @@ from perdure.platform.executor import Data
 from perdure.platform.mirror import Damaged, Mirror, fetch
 from perdure.platform.site import Site
 from perdure.platform.store import Store
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

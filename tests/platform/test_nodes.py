@@ -18,7 +18,7 @@ from perdure.platform.identity import identified
 from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 

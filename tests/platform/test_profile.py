@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from perdure.jobs import main
 from perdure.platform import profile
 from perdure.platform.profile import lines, trace
-from perdure.strategies.phases import Span, Total
+from perdure.strategies.training.profiler import Span, Total
 
 from ..browser import look
 

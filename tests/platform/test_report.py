@@ -9,7 +9,7 @@ from perdure.platform.command import Command
 from perdure.platform.report import again, carried, html, percent
 from perdure.platform.results import Comparison, Interval, Outcome
 from perdure.platform.run import Run
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 
 from ..browser import look
 

@@ -17,7 +17,7 @@ from perdure.platform.naming import file_name, metric_name
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.tracking import mlflow_client
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 
 PLAN = Plan(epochs=2, batch_size=32)
 

@@ -18,8 +18,8 @@ from perdure.platform.run import Run
 from perdure.platform.saving import Saving
 from perdure.platform.site import Site
 from perdure.platform.store import Store
-from perdure.strategies.loop import Plan
-from perdure.strategies.meta.train import MetaPlan
+from perdure.strategies.meta.loop import MetaPlan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

@@ -30,7 +30,7 @@ from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.platform.tracker import Untracked
 from perdure.platform.tracking.mlflow_client import client
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.storage.directories import Places
 from perdure.testing.equality import same

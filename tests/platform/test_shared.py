@@ -19,7 +19,7 @@ from perdure.platform.execute import execute
 from perdure.platform.executor import Data, InProcess
 from perdure.platform.journal import Journal
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

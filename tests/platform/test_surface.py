@@ -14,9 +14,9 @@ from perdure.platform.site import Site
 from perdure.platform.surface import SIDE, regions
 from perdure.strategies.base import Naive
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

@@ -19,7 +19,7 @@ from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.strategies.attacks import names
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
 from perdure.streams.storage.directories import Places

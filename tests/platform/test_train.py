@@ -16,7 +16,7 @@ from perdure.platform.executor import Data
 from perdure.platform.run import Run
 from perdure.platform.site import Site
 from perdure.platform.train import Trainers
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import near, same
 from perdure.testing.executors import results
 

@@ -24,8 +24,8 @@ from perdure.platform.site import Site
 from perdure.platform.store import Store
 from perdure.platform.verification import damage, unseal_damaged
 from perdure.platform.verify import verified
-from perdure.strategies.loop import Plan
-from perdure.strategies.meta.train import MetaPlan
+from perdure.strategies.meta.loop import MetaPlan
+from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 

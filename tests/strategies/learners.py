@@ -4,8 +4,8 @@ import torch
 
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.experience import Experience, Split
 
 

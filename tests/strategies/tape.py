@@ -14,7 +14,7 @@ WAITING = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_sele
 
 
 class Tape:
-    """The Graphs of `perdure.strategies.captured`, on a CPU."""
+    """The Graphs of `perdure.strategies.training.cuda_graphs`, on a CPU."""
 
     replays = 0  # of all tapes
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from perdure.strategies.loop import Plan, learn
-from perdure.strategies.optimizers import SGD
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD
 from perdure.testing.streams import blobs
 
 from .test_matrix import ALL, NEEDS_TASKS, learner

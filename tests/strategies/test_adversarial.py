@@ -8,19 +8,19 @@ import torch.nn.functional as F
 from torch import nn
 
 import perdure
-from perdure.strategies.adversarial import (
+from perdure.strategies.attacks.pgd import FGSM, PGD
+from perdure.strategies.learner import Learner
+from perdure.strategies.methods.adversarial import (
     AdversarialTraining,
     FreeAdversarialTraining,
     Trades,
     attacked,
     divergence,
 )
-from perdure.strategies.attacks.pgd import FGSM, PGD
-from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, experience, learner

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from perdure.notation import NotationError
-from perdure.strategies import avalanche_state, metrics
-from perdure.strategies.avalanche import AvalancheStrategy, _seed
-from perdure.strategies.loop import Milestone, Plan, learn
+from perdure.strategies import metrics
+from perdure.strategies.avalanche import state
+from perdure.strategies.avalanche.strategy import AvalancheStrategy, _seed
 from perdure.strategies.names import spelled, strategy
-from perdure.strategies.optimizers import Adam
+from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.scenarios.avalanche import benchmark_of
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
@@ -222,16 +223,16 @@ def test_it_is_no_stage_of_ours():
 def test_what_cannot_be_written_down_is_named():
     one = AvalancheStrategy("Naive").made(learner(blobs()), PLAN)
     one.clock.thread = object()
-    with pytest.raises(avalanche_state.NotKnown, match=r"strategy\.\S+\.thread is a builtins.object"):
-        avalanche_state.told(one)
+    with pytest.raises(state.NotKnown, match=r"strategy\.\S+\.thread is a builtins.object"):
+        state.told(one)
 
 
 def test_only_classes_of_avalanche_are_looked_up():
     one = AvalancheStrategy("Replay", (("mem_size", 3),)).made(learner(blobs()), PLAN)
-    told = avalanche_state.told(one)
+    told = state.told(one)
     told["value"]["train_epochs"] = {"kind": "object", "class": "subprocess:Popen", "value": {}}
-    with pytest.raises(avalanche_state.NotKnown, match="none of Avalanche's"):
-        avalanche_state.restore(one, told)
+    with pytest.raises(state.NotKnown, match="none of Avalanche's"):
+        state.restore(one, told)
 
 
 def _accuracies(told) -> list[float]:

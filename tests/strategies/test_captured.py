@@ -10,14 +10,14 @@ import torch
 from torch import nn, optim
 from torch.utils._pytree import tree_map
 
-from perdure.strategies import captured, loop
 from perdure.strategies.base import stages
-from perdure.strategies.captured import steps_of, still, why_not
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.models.winners import Winners
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training import cuda_graphs, loop
+from perdure.strategies.training.cuda_graphs import steps_of, still, why_not
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 
@@ -50,8 +50,8 @@ def protocol(name):
 
 @pytest.fixture
 def tapes(monkeypatch):
-    monkeypatch.setattr(captured, "GPU", "cpu")
-    monkeypatch.setattr(captured, "WORTH", 1)
+    monkeypatch.setattr(cuda_graphs, "GPU", "cpu")
+    monkeypatch.setattr(cuda_graphs, "WORTH", 1)
     monkeypatch.setattr(loop, "steps_of", partial(steps_of, graphs=Tape))
     Tape.replays = 0
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from perdure.strategies.compiled import compiled, doubt
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.compile import compiled, doubt
+from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.optimizers import SGD
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

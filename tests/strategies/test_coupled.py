@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from perdure.strategies.coupled import SharedBatchNorm, SharedDropout, batch_norm, prepare
+from perdure.strategies.distributed.synced_layers import SharedBatchNorm, SharedDropout, batch_norm, prepare
 
 
 @pytest.fixture

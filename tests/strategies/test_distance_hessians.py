@@ -7,16 +7,16 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from perdure.strategies import functional
-from perdure.strategies.functional import Functional, curvature
+from perdure.strategies.blocks.readings import reading
 from perdure.strategies.generators import divergences as d
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.distance_hessians import diagonal_hessian
 from perdure.strategies.generators.names import generator
-from perdure.strategies.loop import Plan, learn
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.readings import reading
-from perdure.strategies.rng import Rng
+from perdure.strategies.methods import functional_regularization
+from perdure.strategies.methods.functional_regularization import Functional, curvature
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import Samples
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
@@ -110,7 +110,7 @@ def test_kl_is_of_the_open_classes_alone():
 def test_random_directions_stand_for_all_outputs_where_these_are_many(distance, monkeypatch):
     one, some = tiny(5, 40)
     exact = curvature(one, some, distance, 1, gen())
-    monkeypatch.setattr(functional, "MOST", 4)
+    monkeypatch.setattr(functional_regularization, "MOST", 4)
     told = [curvature(one, some, distance, 4, gen(n)) for n in range(300)]
     for k, v in exact.items():
         torch.testing.assert_close(

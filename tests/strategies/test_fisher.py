@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from perdure.strategies.fisher import diagonal_fisher, square_scores
+from perdure.strategies.blocks.fisher import diagonal_fisher, square_scores
 from perdure.strategies.learner import Learner
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.experience import Samples
 
 

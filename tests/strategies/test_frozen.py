@@ -10,21 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from perdure.strategies import captured, loop
-from perdure.strategies.captured import steps_of
-from perdure.strategies.fisher import diagonal_fisher
-from perdure.strategies.fitness import Caution
+from perdure.strategies.blocks.fisher import diagonal_fisher
 from perdure.strategies.generators.autoencoder import Autoencoder
 from perdure.strategies.generators.base import Data, Nets
 from perdure.strategies.generators.diffusion import Diffusion
 from perdure.strategies.generators.variational import VAE
-from perdure.strategies.gpm import layer_inputs
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.methods.gpm import layer_inputs
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import SGD, Adam, AdamW
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training import cuda_graphs, loop
+from perdure.strategies.training.cuda_graphs import steps_of
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam, AdamW
+from perdure.strategies.training.requirements import Caution
 from perdure.testing.equality import near
 from perdure.testing.streams import blobs
 
@@ -34,7 +34,7 @@ from .test_together import alone, assert_same, together
 
 PLAN = Plan(epochs=1, batch_size=20)
 OPTIMIZERS = (SGD(0.02, momentum=0.9, weight_decay=0.1), Adam(0.01, weight_decay=0.1), AdamW(0.01, weight_decay=0.1))
-pytestmark = pytest.mark.filterwarnings("ignore::perdure.strategies.fitness.Caution")
+pytestmark = pytest.mark.filterwarnings("ignore::perdure.strategies.training.requirements.Caution")
 
 
 def partly(name, stream, seed=0, optimizer=None):
@@ -117,9 +117,9 @@ def test_steps_that_are_captured_compiled_or_made_in_parts(monkeypatch):
     plain = partly("naive", stream)
     for plan in (Plan(1, 20, accumulate=2), Plan(1, 20, precision="bfloat16")):
         held(plain, learn(stream, partly("naive", stream), EXAMPLES["ewc(10, samples=64)"], plan))
-    monkeypatch.setattr(captured, "GPU", "cpu")
-    monkeypatch.setattr(captured, "WORTH", 1)
-    monkeypatch.setattr(captured, "DRAWING", ())
+    monkeypatch.setattr(cuda_graphs, "GPU", "cpu")
+    monkeypatch.setattr(cuda_graphs, "WORTH", 1)
+    monkeypatch.setattr(cuda_graphs, "DRAWING", ())
     monkeypatch.setattr(loop, "steps_of", partial(steps_of, graphs=Tape))
     Tape.replays, one = 0, partly("naive", stream)
     one.model.register_module("4", nn.Identity())  # a tape draws nothing

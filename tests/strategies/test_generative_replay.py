@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
-from perdure.strategies.layers import parted
+from perdure.strategies.blocks.split_model import parted
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, spelled, strategy
 from perdure.strategies.names import optimizer as optimizers
-from perdure.strategies.nested import state_bytes
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.pytree import state_bytes
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import Batch
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs

@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from perdure.strategies.features import features
-from perdure.strategies.gpm import layer_inputs
-from perdure.strategies.layers import parted
+from perdure.strategies.blocks.features import features
+from perdure.strategies.blocks.split_model import parted
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.methods.gpm import layer_inputs
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.testing.streams import blobs
 
 from .test_together import alone, assert_same, together

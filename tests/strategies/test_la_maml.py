@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from perdure.strategies.base import Naive
-from perdure.strategies.la_maml import LaMAML
-from perdure.strategies.loop import Milestone, Plan, learn
-from perdure.strategies.memory import drawn
+from perdure.strategies.blocks.memory import drawn
+from perdure.strategies.methods.la_maml import LaMAML
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, learner

@@ -8,23 +8,24 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.strategies import loop, savable
 from perdure.strategies.attacks.base import Attack
 from perdure.strategies.attacks.evaluate import attacked
 from perdure.strategies.base import Naive, Strategy
-from perdure.strategies.captured import steps_of
-from perdure.strategies.ewc import EWC
 from perdure.strategies.generators.base import Data, Generator, Nets
-from perdure.strategies.looked import Looked
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.meta.base import task_loss
+from perdure.strategies.meta.loop import MetaPlan, meta_learn
 from perdure.strategies.meta.maml import Reptile
-from perdure.strategies.meta.train import MetaPlan, meta_learn
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rehearsal import Rehearsal
-from perdure.strategies.returned import WrongReturn
-from perdure.strategies.rng import Rng
-from perdure.strategies.together import Alone, learn_together
+from perdure.strategies.methods.ewc import EWC
+from perdure.strategies.methods.rehearsal import Rehearsal
+from perdure.strategies.numerics import savable
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.numerics.shape_errors import WrongReturn
+from perdure.strategies.replicas.loop import Alone, learn_together
+from perdure.strategies.training import loop
+from perdure.strategies.training.cuda_graphs import steps_of
+from perdure.strategies.training.hook_checks import Looked
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.episodes import Sinusoid
 from perdure.streams.experience import Batch
 from perdure.streams.storage.directories import Places
@@ -150,7 +151,7 @@ def test_together_it_is_the_first_replica_that_is_to_blame(hook, wrong, why):
 
 def test_captured_steps_are_looked_at_too(monkeypatch):
     monkeypatch.setattr(loop, "steps_of", partial(steps_of, graphs=Tape))
-    monkeypatch.setattr("perdure.strategies.captured.GPU", "cpu")
+    monkeypatch.setattr("perdure.strategies.training.cuda_graphs.GPU", "cpu")
     strategy = mine("steer", lambda learner, grads, state: {})
     monkeypatch.setattr(type(strategy), "still", True)
     with pytest.raises(WrongReturn, match=r"Mine.steer"):

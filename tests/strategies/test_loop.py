@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from perdure.strategies.base import Chain, Naive, Strategy
-from perdure.strategies.ewc import EWC
-from perdure.strategies.fitness import Caution
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Bookmark, Diverged, Milestone, Plan, learn
+from perdure.strategies.methods.ewc import EWC
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Bookmark, Diverged, Milestone, Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.requirements import Caution
 from perdure.testing.equality import near, same
 from perdure.testing.streams import blobs
 

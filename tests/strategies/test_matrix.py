@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Milestone, Plan, learn
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import spelled, strategy
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

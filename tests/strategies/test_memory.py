@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 import torch
 
-from perdure.strategies.loop import Milestone, Plan, learn
-from perdure.strategies.memory import quotas
+from perdure.strategies.blocks.memory import quotas
+from perdure.strategies.blocks.selection import gradient_matching, herding, k_centre
+from perdure.strategies.methods.memory_poisoning import _memories
 from perdure.strategies.names import strategy
-from perdure.strategies.rng import Rng
-from perdure.strategies.selection import gradient_matching, herding, k_centre
-from perdure.strategies.tainted import _memories
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Milestone, Plan, learn
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

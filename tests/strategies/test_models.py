@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from perdure.strategies.gpm import layer_inputs
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.methods.gpm import layer_inputs
 from perdure.strategies.names import model, spelled, strategy
+from perdure.strategies.training.loop import Plan, learn
 from perdure.testing.streams import blobs
 
 from .learners import batch_of, learner

@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import strategy
-from perdure.strategies.phases import KEPT, PHASES, STEP, Clock
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.profiler import KEPT, PHASES, STEP, Clock
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

@@ -6,13 +6,13 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
-from perdure.strategies.agem import AGEM
-from perdure.strategies.gem import GEM, weights
-from perdure.strategies.gpm import GradientProjection, grown_basis, layer_inputs
-from perdure.strategies.gradients import flat, loss_gradient
-from perdure.strategies.ogd import OGD
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.blocks.gradients import flat, loss_gradient
+from perdure.strategies.methods.agem import AGEM
+from perdure.strategies.methods.gem import GEM, weights
+from perdure.strategies.methods.gpm import GradientProjection, grown_basis, layer_inputs
+from perdure.strategies.methods.ogd import OGD
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.streams.experience import Samples
 from perdure.testing.streams import blobs
 

@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from perdure.strategies.distillation import Distillation
-from perdure.strategies.ewc import EWC
-from perdure.strategies.functional import Functional, curvature
-from perdure.strategies.loop import Plan, learn
-from perdure.strategies.mas import MAS
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
-from perdure.strategies.si import SynapticIntelligence
+from perdure.strategies.methods.ewc import EWC
+from perdure.strategies.methods.functional_regularization import Functional, curvature
+from perdure.strategies.methods.lwf import Distillation
+from perdure.strategies.methods.mas import MAS
+from perdure.strategies.methods.si import SynapticIntelligence
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import Samples
 from perdure.testing.streams import blobs
 

@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import nn
 
-from perdure.strategies.der import DER
-from perdure.strategies.distilled import Distilled
-from perdure.strategies.features import features
-from perdure.strategies.icarl import ICaRL
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.blocks.features import features
+from perdure.strategies.blocks.selection import gradient_matching, herding, k_centre
+from perdure.strategies.methods.dataset_distillation import Distilled
+from perdure.strategies.methods.der import DER
+from perdure.strategies.methods.icarl import ICaRL
+from perdure.strategies.methods.rehearsal import Rehearsal
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rehearsal import Rehearsal
-from perdure.strategies.rng import Rng
-from perdure.strategies.selection import gradient_matching, herding, k_centre
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 from perdure.testing.streams import blobs

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.strategies.heterogeneous_dropout import HeterogeneousDropout, overlap
-from perdure.strategies.interference import Interference
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.methods.heterogeneous_dropout import HeterogeneousDropout, overlap
+from perdure.strategies.methods.interference import Interference
+from perdure.strategies.methods.xdg import ContextGating
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import model
-from perdure.strategies.xdg import ContextGating
+from perdure.strategies.training.loop import Plan, learn
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, experience, learner

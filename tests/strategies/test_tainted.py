@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
+from perdure.strategies.methods.memory_poisoning import _memories
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
-from perdure.strategies.tainted import _memories
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

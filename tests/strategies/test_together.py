@@ -9,17 +9,17 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from perdure.strategies import abreast
 from perdure.strategies.base import Naive, OwnLoop, Strategy
-from perdure.strategies.ewc import EWC
-from perdure.strategies.fitness import Caution
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Milestone, Plan, learn
+from perdure.strategies.methods.ewc import EWC
+from perdure.strategies.methods.rehearsal import Rehearsal
 from perdure.strategies.names import STRATEGIES, model, strategy
-from perdure.strategies.optimizers import SGD, Adam, AdamW
-from perdure.strategies.rehearsal import Rehearsal
-from perdure.strategies.rng import Rng
-from perdure.strategies.together import Alone, gain, learn_together
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.replicas import forward
+from perdure.strategies.replicas.loop import Alone, gain, learn_together
+from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.optimizers import SGD, Adam, AdamW
+from perdure.strategies.training.requirements import Caution
 from perdure.streams.experience import Split
 from perdure.testing.equality import near, same
 from perdure.testing.streams import blobs
@@ -59,7 +59,7 @@ def assert_same(one, other):
             assert same(a.checkpoint, b.checkpoint)
 
 
-@pytest.mark.filterwarnings("ignore::perdure.strategies.fitness.Caution")
+@pytest.mark.filterwarnings("ignore::perdure.strategies.training.requirements.Caution")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_strategy(name):
     """Weights, moments, memories and other states, accuracies, losses, and what is told: at every milestone."""
@@ -77,9 +77,9 @@ def test_every_strategy(name):
 @pytest.mark.parametrize("name", ["naive", "rehearsal(30)", "der(30)", "gpm(0.9, samples=50)", "si", "lwf"])
 def test_where_kernels_round_by_shape_they_come_out_the_same_but_for_rounding(name, monkeypatch):
     """As on a GPU: batched products are used whatever their bits, and dropout draws replica by replica."""
-    monkeypatch.setattr(abreast, "EXACT", "none")
-    monkeypatch.delattr(abreast.Products, "_tried")
-    monkeypatch.delattr(abreast.Abreast, "_dropped")
+    monkeypatch.setattr(forward, "EXACT", "none")
+    monkeypatch.delattr(forward.Products, "_tried")
+    monkeypatch.delattr(forward.Abreast, "_dropped")
     stream, strategies = blobs(tasks=2, n=60), [EXAMPLES[name]] * 3
 
     def make(n):

@@ -2,8 +2,8 @@
 
 import torch
 
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import strategy
+from perdure.strategies.training.loop import Plan, learn
 from perdure.testing.streams import blobs
 
 from .learners import learner

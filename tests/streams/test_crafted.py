@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.experience import pixels
 from perdure.streams.poisoning.clean_label import _cosine
 from perdure.streams.poisoning.defence import spectral

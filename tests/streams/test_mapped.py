@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Bookmark, Plan, learn
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import SGD
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Bookmark, Plan, learn
+from perdure.strategies.training.optimizers import SGD
 from perdure.streams.datasets import images
 from perdure.streams.datasets.arrays import Arrays
 from perdure.streams.datasets.dataset import DataError, Part

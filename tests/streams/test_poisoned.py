@@ -5,10 +5,10 @@ import torch
 
 import perdure
 from perdure.strategies.learner import Learner
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import model, strategy
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from perdure.notation import NotationError
-from perdure.strategies.loop import Bookmark, Milestone, Plan, learn
 from perdure.strategies.metrics import summary
 from perdure.strategies.names import strategy
-from perdure.strategies.optimizers import Adam
+from perdure.strategies.training.loop import Bookmark, Milestone, Plan, learn
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.names import STREAMS, stream_recipe
 from perdure.streams.scenarios.drifting import TRAIN, Drifting
 from perdure.streams.storage.directories import Places

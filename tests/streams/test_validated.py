@@ -12,8 +12,8 @@ from perdure.platform.executor import Data
 from perdure.platform.journal import Journal
 from perdure.platform.run import Run
 from perdure.platform.site import Site
-from perdure.strategies.loop import Plan, learn
 from perdure.strategies.names import strategy
+from perdure.strategies.training.loop import Plan, learn
 from perdure.streams.datasets.dataset import Dataset, Part
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.names import stream_recipe

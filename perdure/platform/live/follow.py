@@ -12,8 +12,8 @@ from typing import Any
 from ...notation import NotationError
 from ...strategies import names
 from ...strategies.base import Strategy
-from ...strategies.fitness import Caution, caution
-from ...strategies.loop import Plan
+from ...strategies.training.loop import Plan
+from ...strategies.training.requirements import Caution, caution
 from ...streams.live.folder import Folder
 from ...streams.live.source import Generated, LiveSource
 from ...streams.names import live_source

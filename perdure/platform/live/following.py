@@ -8,8 +8,8 @@ from ...limits import expect_machine
 from ...notation import expect_types
 from ...strategies import names
 from ...strategies.base import OwnLoop, Strategy, stages
-from ...strategies.loop import Plan
-from ...strategies.own_code import combined
+from ...strategies.numerics.own_code import combined
+from ...strategies.training.loop import Plan
 from ..numerics import NUMERICS
 
 

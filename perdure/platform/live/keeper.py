@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ...errors import place, why
 from ...strategies import names
-from ...strategies.finite import Diverged
-from ...strategies.fitness import Caution
 from ...strategies.learner import Learner
-from ...strategies.loop import Bookmark, Milestone, learn
+from ...strategies.numerics.divergence import Diverged
+from ...strategies.training.loop import Bookmark, Milestone, learn
+from ...strategies.training.requirements import Caution
 from ...streams.datasets.dataset import DataError
 from ...streams.experience import Experience, Stream
 from ...streams.live.source import Arrival, SetAside

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...strategies.rng import Rng
+from ...strategies.numerics.rng import Rng
 from ...streams.datasets.dataset import DataError, stratified
 from ...streams.experience import Experience, Split
 from ...streams.live.source import Arrival, SetAside

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...strategies.base import State, Strategy
 from ...strategies.learner import SHUT, Learner
-from ...strategies.loop import restored
+from ...strategies.training.loop import restored
 from ...streams.experience import Batch, Stream, pixels
 
 EXAMPLES = 3  # samples in the input example; of more than one the number of samples is seen to be free

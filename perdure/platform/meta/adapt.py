@@ -13,7 +13,7 @@ from ...errors import reading
 from ...limits import expect_room
 from ...notation import is_number
 from ...strategies.meta.names import meta_learner
-from ...strategies.rng import Rng
+from ...strategies.numerics.rng import Rng
 from ...streams.datasets.arrays import plain_arrays
 from ...streams.datasets.dataset import DataError
 from ...streams.datasets.images import opened

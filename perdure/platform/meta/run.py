@@ -12,12 +12,12 @@ from ...limits import expect_machine
 from ...notation import expect_types, spell
 from ...strategies import names
 from ...strategies.meta.base import MetaLearner, TaskLoss, task_loss
+from ...strategies.meta.loop import MetaPlan
 from ...strategies.meta.names import LOSSES, META_LEARNERS, meta_learner
 from ...strategies.meta.names import loss as loss_of
-from ...strategies.meta.train import MetaPlan
-from ...strategies.models.built import built
-from ...strategies.own_code import DIGESTS
-from ...strategies.rng import Rng
+from ...strategies.models.build import built
+from ...strategies.numerics.own_code import DIGESTS
+from ...strategies.numerics.rng import Rng
 from ...streams.datasets.dataset import Dataset, Source
 from ...streams.episodes import Tasks
 from ...streams.names import DATASETS, EPISODES, episode_recipe

@@ -12,9 +12,9 @@ import torch
 
 from ...strategies import names
 from ...strategies.meta.base import MetaLearner, Params, TaskLoss, Told, still_of, weights_of
+from ...strategies.meta.loop import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
 from ...strategies.meta.names import meta_learner
-from ...strategies.meta.train import MetaBookmark, MetaMilestone, Share, gradient_of, judge, meta_learn, one_part
-from ...strategies.rng import Rng
+from ...strategies.numerics.rng import Rng
 from ...streams.datasets.dataset import Dataset
 from ...streams.episodes import Episodes, Tasks
 from .. import plugins

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...notation import parsed, spell
-from ...strategies.loop import Plan
 from ...strategies.meta.base import MetaLearner
+from ...strategies.meta.loop import MetaPlan
 from ...strategies.meta.names import META_LEARNERS
-from ...strategies.meta.train import MetaPlan
+from ...strategies.training.loop import Plan
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from .. import cluster, dry_run, mirror, plugins
 from ..api import How, make, tracker_of, unheard

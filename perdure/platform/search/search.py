@@ -12,7 +12,7 @@ from ...strategies.attacks.names import ATTACKS
 from ...strategies.generators.names import GENERATORS
 from ...strategies.meta.names import META_LEARNERS
 from ...strategies.names import MODELS, OPTIMIZERS, STRATEGIES
-from ...strategies.own_code import combined
+from ...strategies.numerics.own_code import combined
 from ...streams.datasets.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ...streams.scenarios.validated import Validated

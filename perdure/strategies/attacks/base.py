@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..returned import expect_tensor
-from .chance import Chance
-from .victims import SHUT, Loss, Victim, beaten, won
+from ..numerics.shape_errors import expect_tensor
+from .oracles import SHUT, Loss, Victim, beaten, won
+from .sample_rng import Chance
 
 
 @dataclass(frozen=True)

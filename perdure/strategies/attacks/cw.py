@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .base import Aim, Attack, refuse_target
 from .norms import wide
-from .victims import Victim
+from .oracles import Victim
 
 INSIDE = 0.99  # of the way from 1/2 to 0 and 1: nearer, tanh is so flat that values need 40 steps to be seen moving
 LOOKS = 10  # at the progress of a search: a sample that has made none, and has nothing on its way, leaves it

@@ -7,7 +7,7 @@ import torch
 
 from .base import Attack
 from .norms import TINY, wide
-from .victims import beaten, open_classes, slack
+from .oracles import beaten, open_classes, slack
 
 
 @dataclass(frozen=True)

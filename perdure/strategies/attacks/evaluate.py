@@ -7,17 +7,17 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
-from ..returned import finite, refuse, said
-from ..rng import Rng
-from . import given
+from ..numerics.rng import Rng
+from ..numerics.shape_errors import finite, refuse, said
+from . import inputs
 from .base import Attack, perturbed
-from .chance import Chance
 from .logits import settled
 from .norms import NORMS
+from .oracles import Answer, Victim, beaten, in_chunks
+from .oracles import White as Open
 from .repeatable import refuse_unrepeatable
+from .sample_rng import Chance
 from .threats import Threat, White
-from .victims import Answer, Victim, beaten, in_chunks
-from .victims import White as Open
 
 CHUNK = 64  # samples in a forward pass: on a CPU larger ones fall out of its caches
 BLOCK = 2048  # samples attacked at once: what an attack keeps of each has to fit into memory
@@ -208,13 +208,13 @@ def learned(
 
 
 def attack(
-    model: given.Model,
+    model: inputs.Model,
     x: Tensor,
     y: Tensor,
     how: Attack | str = "pgd",
     threat: Threat | str | None = None,
     *,
-    surrogate: given.Model | None = None,
+    surrogate: inputs.Model | None = None,
     seed: int = 0,
     chunk: int = CHUNK,
 ) -> Attacked:
@@ -239,11 +239,11 @@ def attack(
     one = names.attack(how) if isinstance(how, str) else how
     asked = names.threat(threat) if isinstance(threat, str) else threat
     refuse_other_kinds(one, asked, chunk)
-    x = given.samples(x, model)
-    y = given.classes(y, x.device)
+    x = inputs.samples(x, model)
+    y = inputs.classes(y, x.device)
     seen = surrogate or model
-    with torch.inference_mode(False), given.resting(model), given.resting(surrogate):  # without it no gradients
-        own, other = given.answering(model), None if surrogate is None else given.answering(surrogate)
+    with torch.inference_mode(False), inputs.resting(model), inputs.resting(surrogate):  # without it no gradients
+        own, other = inputs.answering(model), None if surrogate is None else inputs.answering(surrogate)
         inner = other or own
         shown = (lambda x, rows: hidden(seen, x, lambda z: inner(z, rows))) if isinstance(seen, nn.Module) else None
         return attacked(own, x, y, one, asked, seed=seed, surrogate=other, features=shown, chunk=chunk)

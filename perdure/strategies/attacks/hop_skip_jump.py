@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Attack
-from .chance import Chance
 from .norms import NORMS, wide
-from .victims import Victim
+from .oracles import Victim
+from .sample_rng import Chance
 
 TRIES = 40  # random images to begin with: noise alone is one class to many networks, so it comes in all grains
 BEYOND = 2e-3  # of the way, past the boundary: what lies on it is answered rightly where another kernel rounds

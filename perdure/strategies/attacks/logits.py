@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .victims import SHUT, Answer
+from .oracles import SHUT, Answer
 
 FLOOR = 10 * SHUT  # what a mask of -inf, or of any size beyond it, becomes: finite, so that losses and slopes are
 

@@ -7,6 +7,7 @@ from ..models.resnet import ResNet18
 from .base import Attack
 from .cw import CW
 from .deepfool import DeepFool
+from .ensemble import Worst
 from .hop_skip_jump import HopSkipJump
 from .one_pixel import OnePixel
 from .perceptual import Perceptual
@@ -16,7 +17,6 @@ from .square import Square
 from .threats import Black, Gray, Threat, Transfer, White
 from .trigger import Trigger
 from .universal import Universal
-from .worst import Worst
 
 ATTACKS: dict[str, type] = {
     "fgsm": FGSM,

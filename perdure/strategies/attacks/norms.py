@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .chance import Chance
+from .sample_rng import Chance
 
 NormName = Literal["linf", "l2", "l1"]
 SPARSE = 0.05  # share of the coordinates that a step of an L1 attack moves (Tramèr & Boneh 2019, arXiv:1904.13000)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from .base import Aim, Attack, refuse_target
-from .chance import Chance
-from .victims import Victim
+from .oracles import Victim
+from .sample_rng import Chance
 
 TOGETHER = 32  # samples whose candidates are images at once
 WEIGHT = 0.5  # of the difference of two candidates, as published

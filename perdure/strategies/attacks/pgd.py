@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .base import Aim, Attack, refuse_target
 from .norms import NORMS, Norm, NormName, refuse_no_ball
-from .victims import Loss, Victim, open_classes, warn_of_masks
+from .oracles import Loss, Victim, open_classes, warn_of_masks
 
 LossName = Literal["ce", "margin", "targets"]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .victims import GRAIN, Answer, expect_finite, open_classes
+from .oracles import GRAIN, Answer, expect_finite, open_classes
 
 APART = 0.01  # of the spread of a sample's logits: rounding in another batch moves them by far less
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from ...notation import STAR
-from . import victims
-from .chance import Chance
-from .victims import Answer, Victim
+from . import oracles
+from .oracles import Answer, Victim
+from .sample_rng import Chance
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class White(Threat):
     knows_data = True
 
     def victim(self, answer, chance, count, device, classes, chunk, features):
-        return victims.White(answer, count, device, chunk, features=features)
+        return oracles.White(answer, count, device, chunk, features=features)
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ class Black(Threat):
 
     def victim(self, answer, chance, count, device, classes, chunk, features):
         only = self.sees == "labels"
-        return victims.Black(answer, chance, self.queries, classes, only, self.draws, self.sigma, self.votes, chunk)
+        return oracles.Black(answer, chance, self.queries, classes, only, self.draws, self.sigma, self.votes, chunk)

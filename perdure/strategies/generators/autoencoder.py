@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ..rng import Rng
+from ..numerics.rng import Rng
 from .base import Data, Generator, Nets
 from .networks import Decoder, adam, batches, descend, in_order, normal, perceptron, refuse_unlike
 from .principal import principal

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..finite import Diverged
-from ..modes import to_training
-from ..returned import expect_tensor, refuse, said
-from ..rng import Rng
-from .held import SAMPLES, hold
+from ..models.modes import to_training
+from ..numerics.divergence import Diverged
+from ..numerics.rng import Rng
+from ..numerics.shape_errors import expect_tensor, refuse, said
+from .regularized import SAMPLES, hold
 
 State = dict[str, Any]  # "nets": tensors by name; "shape" of a sample; "seen" (K,) bool
 Told = dict[str, Tensor]  # () tensors by name, of one step

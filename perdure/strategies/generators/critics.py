@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..rng import Rng
+from ..numerics.rng import Rng
 from .networks import perceptron
 
 Lipschitz = Literal["gradient", "spectral"]

@@ -9,7 +9,7 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from .. import team
+from ..distributed import collectives
 
 
 class Moment(nn.Module):
@@ -104,5 +104,5 @@ class Block(nn.Module):
 def _spread(told: Callable[..., Tensor], x: Tensor, time: Tensor, y: Tensor, at: Tensor | None) -> Tensor:
     """Workers share the samples out; times and conditions that samples go by stay whole."""
     if at is None:
-        return team.spread(told, x, time, y)
-    return team.spread(lambda x, at: told(x, time, y, at), x, at)
+        return collectives.spread(told, x, time, y)
+    return collectives.spread(lambda x, at: told(x, time, y, at), x, at)

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ..rng import Rng
+from ..numerics.rng import Rng
 from .autoencoder import square_error
 from .base import Generator, Nets, State
 from .networks import adam, batches, descend, normal, perceptron

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..rng import Rng
+from ..numerics.rng import Rng
 from .autoencoder import Spread, square_error
 from .base import Data, Generator, Nets, State
 from .denoisers import Perceptron, UNet

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import team
+from ..distributed import collectives
 
 Distance = Literal["kl", "wasserstein", "sliced_cramer", "mmd"]
 
@@ -51,7 +51,7 @@ def diagonal_hessian(
     total = {k: torch.zeros_like(p) for k, p in params.items()}
     for u in PROBES[distance](seen, probes, rng):
         found = torch.autograd.grad(outputs, list(params.values()), u, True, allow_unused=True, materialize_grads=True)
-        for k, g in team.mean(dict(zip(params, found, strict=True))).items():
+        for k, g in collectives.mean(dict(zip(params, found, strict=True))).items():
             total[k] += g.square()
     return total
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from ...streams.experience import pixels
-from .. import team
-from ..rng import Rng
+from ..distributed import collectives
+from ..numerics.rng import Rng
 from .base import Data
 
 Bounds = tuple[float, float] | None
@@ -18,7 +18,7 @@ class Layers(nn.Sequential):
     """Layers in a row, on a batch (B, ...) that workers share out."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return team.spread(super().forward, input)
+        return collectives.spread(super().forward, input)
 
 
 def perceptron(*widths: int, slope: float = 0.0) -> nn.Sequential:
@@ -67,7 +67,7 @@ def adam(net: nn.Module, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -
 def descend(optimizer: optim.Optimizer, loss: Tensor) -> None:
     """A step of this optimizer's parameters alone: others that the loss hangs on get no gradient."""
     params = [p for group in optimizer.param_groups for p in group["params"]]
-    found = team.mean(dict(enumerate(torch.autograd.grad(loss, params))))
+    found = collectives.mean(dict(enumerate(torch.autograd.grad(loss, params))))
     for p, g in zip(params, found.values(), strict=True):
         p.grad = g
     optimizer.step()

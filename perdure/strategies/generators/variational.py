@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..rng import Rng
+from ..numerics.rng import Rng
 from .autoencoder import LatentModel
 from .base import Nets, State
 from .divergences import gaussian_kls, log_normal

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ...streams.episodes import Episodes
-from ..modes import frozen, learning, resting
-from .batched import Outputs, batched
+from ..models.modes import frozen, learning, resting
+from .batched_mlp import Outputs, batched
 from .losses import Aligned
 from .usage import Order, known_order
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from ..modes import resting
+from ..models.modes import resting
 
 Order = Callable[[Tensor], tuple[str, ...]]  # of samples (n, ...), the names of the weights that they meet
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .. import team
+from ..distributed import collectives
 
 MEMORY = 0.99  # of the duty cycle, per step
 
@@ -40,8 +40,8 @@ class Winners(nn.Module):
             with torch.no_grad():
                 each = won.to(self.duty.dtype)  # (B, U), of a convolution the share of its places
                 each = each.flatten(2).mean(2) if each.dim() > 2 else each
-                now = team.under_way()
-                wins = each.sum(0) if now is None else team.sums(each.sum(0))
+                now = collectives.under_way()
+                wins = each.sum(0) if now is None else collectives.sums(each.sum(0))
                 self.duty.lerp_(each.mean(0) if now is None else wins / now.whole, 1 - MEMORY)
                 self.wins.add_(wins)
         return x * won
@@ -52,11 +52,11 @@ class Winners(nn.Module):
 
 def _noise(x: Tensor) -> Tensor:
     """Uniform draws for every activation; where x is a slice of a batch, the same as for the batch."""
-    now = team.under_way()
+    now = collectives.under_way()
     return (
         torch.rand_like(x)
         if now is None
-        else team.own(torch.rand(now.whole, *x.shape[1:], dtype=x.dtype, device=x.device))
+        else collectives.own(torch.rand(now.whole, *x.shape[1:], dtype=x.dtype, device=x.device))
     )
 
 

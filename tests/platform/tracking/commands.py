@@ -5,7 +5,7 @@ from perdure.platform.conduct import conduct
 from perdure.platform.executor import InProcess
 from perdure.platform.tracking.mlflow_client import client, experiment
 from perdure.platform.tracking.mlflow_tracker import MLflow
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.loop import Plan
 
 
 def command(*seeds, strategies=("naive",), **common):

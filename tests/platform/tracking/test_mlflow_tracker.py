@@ -20,8 +20,8 @@ from perdure.platform.tracker import Untracked
 from perdure.platform.tracking import mlflow_client
 from perdure.platform.tracking.mlflow_tracker import MLflow
 from perdure.strategies.base import Naive
-from perdure.strategies.loop import Plan
 from perdure.strategies.names import STRATEGIES
+from perdure.strategies.training.loop import Plan
 
 from ...browser import look
 from ...servers import cuttable, free_port, mlflow

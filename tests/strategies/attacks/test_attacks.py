@@ -10,10 +10,10 @@ from perdure.strategies.attacks import names
 from perdure.strategies.attacks.evaluate import Attacked, attacked, prepared
 from perdure.strategies.attacks.feature_space import hidden
 from perdure.strategies.attacks.norms import NORMS
+from perdure.strategies.attacks.oracles import MaskedGradients, lead
 from perdure.strategies.attacks.pgd import FGSM, PGD
 from perdure.strategies.attacks.spatial import moved
-from perdure.strategies.attacks.victims import MaskedGradients, lead
-from perdure.strategies.finite import Diverged
+from perdure.strategies.numerics.divergence import Diverged
 
 from .conftest import trained
 

@@ -3,8 +3,8 @@
 import torch
 from scipy import stats
 
-from perdure.strategies.attacks.chance import Chance
 from perdure.strategies.attacks.norms import NORMS
+from perdure.strategies.attacks.sample_rng import Chance
 
 MANY = Chance.of(3, torch.arange(2000))
 

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import perdure
-from perdure.strategies.attacks import victims
+from perdure.strategies.attacks import oracles
 from perdure.strategies.attacks.base import Aim
 from perdure.strategies.attacks.logits import settled
-from perdure.strategies.attacks.victims import beaten, open_classes, won
+from perdure.strategies.attacks.oracles import beaten, open_classes, won
 
 from .small import SMALL
 
@@ -79,8 +79,8 @@ def test_masks_of_minus_infinity_have_finite_losses_and_gradients(net, digits):
     aim, rows = Aim(y), torch.arange(6)
     told = settled(lambda x, rows: Masked(net, -torch.inf)(x))
     for loss in (aim.cross_entropy, aim.margin):
-        slopes, logits = victims.White(told, 6, x.device).gradient(x, rows, loss)
-        plain, _ = victims.White(lambda x, rows: net(x), 6, x.device).gradient(x, rows, loss)
+        slopes, logits = oracles.White(told, 6, x.device).gradient(x, rows, loss)
+        plain, _ = oracles.White(lambda x, rows: net(x), 6, x.device).gradient(x, rows, loss)
         assert slopes.isfinite().all() and logits.isfinite().all() and loss(logits, rows).isfinite().all()
         torch.testing.assert_close(slopes, plain, atol=1e-5, rtol=1e-3)
 

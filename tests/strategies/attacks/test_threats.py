@@ -5,9 +5,9 @@ import torch
 
 import perdure
 from perdure.notation import spell
-from perdure.strategies.attacks import names, victims
+from perdure.strategies.attacks import names, oracles
 from perdure.strategies.attacks.base import Aim
-from perdure.strategies.attacks.chance import Chance
+from perdure.strategies.attacks.sample_rng import Chance
 
 from .conftest import trained
 
@@ -15,7 +15,7 @@ ROWS = torch.arange(6)
 
 
 def black(net, queries=1000, **settings):
-    return victims.Black(lambda x, rows: net(x), Chance.of(0, ROWS), queries, 10, **settings)
+    return oracles.Black(lambda x, rows: net(x), Chance.of(0, ROWS), queries, 10, **settings)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_no_gradient_comes_through_a_black_box(net, digits):
 
 def test_estimated_gradients_point_where_the_true_ones_do(net, digits):
     x, aim = digits[1][0][:6], Aim(digits[1][1][:6])
-    white = victims.White(lambda x, rows: net(x), 6, x.device)
+    white = oracles.White(lambda x, rows: net(x), 6, x.device)
     true, _ = white.gradient(x, ROWS, aim.margin)
     told, logits = black(net, draws=400, sigma=1e-3).gradient(x, ROWS, aim.margin)
     cosine = torch.cosine_similarity(told.flatten(1), true.flatten(1))

@@ -10,7 +10,6 @@ from scipy.linalg import subspace_angles
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from perdure.strategies.generative_replay import GenerativeReplay
 from perdure.strategies.generators import principal
 from perdure.strategies.generators.autoencoder import square_error
 from perdure.strategies.generators.base import Data
@@ -18,7 +17,8 @@ from perdure.strategies.generators.critics import critic, flatness, gradient_pen
 from perdure.strategies.generators.denoising import langevin
 from perdure.strategies.generators.divergences import gaussian_kls
 from perdure.strategies.generators.names import generator
-from perdure.strategies.rng import Rng
+from perdure.strategies.methods.generative_replay import GenerativeReplay
+from perdure.strategies.numerics.rng import Rng
 from perdure.streams.datasets import mnist
 from perdure.streams.experience import pixels
 from perdure.streams.storage.directories import Places

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from perdure.notation import spell
-from perdure.strategies.finite import Diverged
 from perdure.strategies.generators.base import Data
 from perdure.strategies.generators.denoisers import Perceptron, UNet
 from perdure.strategies.generators.divergences import sliced_wasserstein
 from perdure.strategies.generators.names import GENERATORS, generator
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.divergence import Diverged
+from perdure.strategies.numerics.rng import Rng
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

@@ -5,9 +5,9 @@ from math import log
 import pytest
 import torch
 
-from perdure.strategies.generators import judge
+from perdure.strategies.generators import evaluate
 from perdure.strategies.generators.base import Data
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
 from perdure.testing.streams import blobs
 
 
@@ -18,7 +18,7 @@ def classes(n=3):
 
 def test_coverage_is_of_the_classes_that_are_there():
     real, other = classes()
-    by = judge.trained(Data(real.x, real.y), Rng(0), steps=300)
+    by = evaluate.trained(Data(real.x, real.y), Rng(0), steps=300)
     assert by.agreement(other.x, other.y) > 0.95
     all_of_them = by.coverage(other.x)
     assert all_of_them.classes == 3 and all_of_them.entropy == pytest.approx(log(3), abs=0.01)
@@ -29,7 +29,7 @@ def test_coverage_is_of_the_classes_that_are_there():
 
 def test_distance_grows_with_what_is_wrong():
     real, other = classes()
-    by = judge.trained(Data(real.x, real.y), Rng(0), steps=300)
+    by = evaluate.trained(Data(real.x, real.y), Rng(0), steps=300)
     assert by.distance(other.x, other.x) == pytest.approx(0, abs=1e-6)
     same, noisy = by.distance(real.x, other.x), by.distance((other.x + 0.3 * torch.randn_like(other.x)), other.x)
     assert same < noisy and by.distance(other.x[other.y > 0], other.x) > same
@@ -37,7 +37,7 @@ def test_distance_grows_with_what_is_wrong():
 
 def test_same_seed_same_judge_and_one_class_is_none():
     real, _ = classes()
-    one, two = (judge.trained(Data(real.x, real.y), Rng(4), steps=20) for _ in range(2))
+    one, two = (evaluate.trained(Data(real.x, real.y), Rng(4), steps=20) for _ in range(2))
     assert torch.equal(one.outputs(real.x), two.outputs(real.x))
     with pytest.raises(ValueError, match="at least 2 of them"):
-        judge.trained(Data(real.x, torch.zeros_like(real.y)), Rng(0))
+        evaluate.trained(Data(real.x, torch.zeros_like(real.y)), Rng(0))

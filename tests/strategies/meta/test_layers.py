@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from perdure.strategies.meta.base import task_loss, weights_of
-from perdure.strategies.meta.batched import batched
+from perdure.strategies.meta.batched_mlp import batched
+from perdure.strategies.meta.loop import MetaPlan, gradient_of, judge, meta_learn
 from perdure.strategies.meta.maml import ANIL, MAML
 from perdure.strategies.meta.names import meta_learner
-from perdure.strategies.meta.train import MetaPlan, gradient_of, judge, meta_learn
 from perdure.strategies.models.mixed import Mixed
-from perdure.strategies.optimizers import SGD, AdamW
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import SGD, AdamW
 from perdure.streams.episodes import Episodes, Sinusoid
 from perdure.streams.storage.directories import Places
 

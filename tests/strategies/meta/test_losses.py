@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from perdure.strategies.meta.base import TaskLoss, task_loss, weights_of
+from perdure.strategies.meta.loop import judge
 from perdure.strategies.meta.losses import Loss
 from perdure.strategies.meta.maml import MAML, Reptile
 from perdure.strategies.meta.names import loss as loss_of
-from perdure.strategies.meta.train import judge
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
 from perdure.streams.episodes import Episodes, Sinusoid
 from perdure.streams.storage.directories import Places
 

@@ -10,12 +10,12 @@ import torchopt
 from torch import nn
 
 from perdure.strategies.meta.base import exact_together, goes_together, task_loss, weights_of
-from perdure.strategies.meta.batched import batched
+from perdure.strategies.meta.batched_mlp import batched
+from perdure.strategies.meta.loop import MetaPlan, meta_learn
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile, ScheduledMAML
-from perdure.strategies.meta.train import MetaPlan, meta_learn
 from perdure.strategies.models.mlp import MLP
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid
 from perdure.streams.storage.directories import Places

@@ -13,14 +13,14 @@ from perdure.strategies.meta.base import task_loss, weights_of
 from perdure.strategies.meta.darts import DARTS
 from perdure.strategies.meta.evolution import EvolutionStrategies
 from perdure.strategies.meta.learned_optimizer import LearnedOptimizer
+from perdure.strategies.meta.loop import MetaPlan, judge, meta_learn
 from perdure.strategies.meta.maml import MAML
 from perdure.strategies.meta.prototypes import ProtoNets
-from perdure.strategies.meta.train import MetaPlan, judge, meta_learn
 from perdure.strategies.models.conv4 import Conv4
 from perdure.strategies.models.mixed import Mixed, MixedConv4, Mixture, activations
 from perdure.strategies.models.mlp import MLP
-from perdure.strategies.optimizers import Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import Adam
 from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import Episodes, FewShot, Sinusoid
 from perdure.streams.storage.directories import Places

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from perdure.strategies.finite import Diverged
 from perdure.strategies.meta.base import task_loss, weights_of
+from perdure.strategies.meta.loop import MetaBookmark, MetaPlan, gradient_of, judge, meta_learn, never, one_part
 from perdure.strategies.meta.maml import ANIL, MAML, MetaSGD, Reptile
-from perdure.strategies.meta.train import MetaBookmark, MetaPlan, gradient_of, judge, meta_learn, never, one_part
 from perdure.strategies.models.conv4 import Conv4
-from perdure.strategies.optimizers import SGD, Adam
-from perdure.strategies.rng import Rng
+from perdure.strategies.numerics.divergence import Diverged
+from perdure.strategies.numerics.rng import Rng
+from perdure.strategies.training.optimizers import SGD, Adam
 from perdure.streams.datasets.strokes import Strokes
 from perdure.streams.episodes import FewShot, Sinusoid
 from perdure.streams.storage.directories import Places
