@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perdure.notation import read
-from perdure.platform.api import compare
-from perdure.platform.journal import robustness
-from perdure.platform.report import percent
-from perdure.platform.results import Interval, Outcome
-from perdure.platform.run import Run, build
+from perdure.platform.api.compare import compare
+from perdure.platform.reports.comparison import Interval, Outcome
+from perdure.platform.reports.comparison_page import percent
+from perdure.platform.runs.journal import robustness
+from perdure.platform.runs.run import Run, build
 from perdure.strategies.attacks import names
 from perdure.strategies.attacks.base import Attack
 from perdure.strategies.attacks.evaluate import attack, attacked, prepared

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from perdure.notation import read
-from perdure.platform.report import plain
-from perdure.platform.results import Interval
+from perdure.platform.reports.comparison import Interval
+from perdure.platform.reports.comparison_page import plain
 from perdure.strategies import metrics
 from perdure.strategies.generators import evaluate
 from perdure.strategies.generators.base import Data

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import perdure
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies import names
 from perdure.strategies.meta.base import MetaLearner, TaskLoss, task_loss, weights_of
 from perdure.strategies.meta.loop import MetaPlan, gradient_of, judge, meta_learn

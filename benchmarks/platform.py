@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from perdure.platform import cluster
-from perdure.platform.events import Failed, Lost, Reached, Started
-from perdure.platform.fleet import Fleet
-from perdure.platform.run import Run
-from perdure.platform.saving import Saving
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.cluster import connection
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.events import Failed, Lost, Reached, Started
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.background_saver import Saving
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.names import model
 from perdure.strategies.numerics.pytree import copied
 from perdure.strategies.training.loop import Plan
@@ -31,7 +31,7 @@ HALF_A_SECOND = Run("rehearsal(20)", "split(digits, 2)", "mlp(64, 64)", plan=Pla
 
 
 def main() -> None:
-    cluster.connect()
+    connection.connect()
     few, many = _overhead()
     rows = [("overhead per run, 12 trivial runs on 2 warm actors", f"{few:.0f} ms", "<= 50 ms")]
     rows.append(("the same, 500 runs", f"{many:.0f} ms", "<= 50 ms"))
@@ -47,7 +47,7 @@ def main() -> None:
     _soak()
     ratio = sorted(_speed_up(round) for round in range(3))[1]
     show("Two actors", ("what", "measured", "reach"), [("8 equal runs against 1", f"{ratio:.2f} x", ">= 1.85 x")])
-    cluster.disconnect()
+    connection.disconnect()
 
 
 def _overhead() -> list[float]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from perdure.platform.report import plain
-from perdure.platform.results import Interval
+from perdure.platform.reports.comparison import Interval
+from perdure.platform.reports.comparison_page import plain
 from perdure.strategies import metrics
 from perdure.strategies.learner import Learner
 from perdure.strategies.methods.heterogeneous_dropout import overlap

@@ -141,17 +141,18 @@ def trials_of(size: int) -> float:
     """Seconds that the trials take once all actors are there."""
     import ray
 
-    from perdure.platform import cluster, plugins
-    from perdure.platform.executor import Data
-    from perdure.platform.run import Run
+    from perdure.platform.cluster import connection
+    from perdure.platform.execution.executor import Data
+    from perdure.platform.fleet.worker import packed
+    from perdure.platform.runs import plugins
+    from perdure.platform.runs.run import Run
+    from perdure.platform.runs.workspace import Site
+    from perdure.platform.search.ray_tune import fit
     from perdure.platform.search.search import Search, continual
-    from perdure.platform.search.tune import fit
-    from perdure.platform.site import Site
-    from perdure.platform.worker import packed
     from perdure.strategies.training.loop import Plan
 
     ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
-    cluster.connect()
+    connection.connect()
     with tempfile.TemporaryDirectory() as home:
         plugin = Path(home) / "sleeper.py"
         plugin.write_text(SLEEPER)

@@ -3,13 +3,13 @@
 import tempfile
 import time
 
-from perdure.platform import cluster
-from perdure.platform.executor import Data
-from perdure.platform.run import Run
+from perdure.platform.cluster import connection
+from perdure.platform.execution.executor import Data
+from perdure.platform.fleet.worker import packed
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.search.ray_tune import fit
 from perdure.platform.search.search import Search, continual
-from perdure.platform.search.tune import fit
-from perdure.platform.site import Site
-from perdure.platform.worker import packed
 from perdure.strategies.training.loop import Plan
 
 from .table import show
@@ -20,14 +20,14 @@ TRIVIAL = Run("ewc(loguniform(1, 1e4))", "split(digits, 2)", "mlp(8)", plan=Plan
 
 def main() -> None:
     """A trial is a step for each of two experiences: all the rest is Tune, our adapter, and what a run keeps."""
-    cluster.connect()
+    connection.connect()
     rows = []
     for by, scheduler in (("random", "none"), ("random", "asha"), ("optuna", "none"), ("random", "pbt")):
         spent, first = _spent(by, scheduler)
         name = f"{by}, {scheduler}" if scheduler != "none" else by
         rows.append((name, f"{spent:.2f} s", "<= 1 s", f"{first:.1f} s"))
     show(f"{TRIALS} trivial trials on 2 warm actors", ("by", "a trial", "reach", "until the first"), rows)
-    cluster.disconnect()
+    connection.disconnect()
 
 
 def _spent(by: str, scheduler: str) -> tuple[float, float]:

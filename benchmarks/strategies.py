@@ -9,8 +9,8 @@ import warnings
 
 import torch
 
-from perdure.platform.report import plain
-from perdure.platform.results import Interval
+from perdure.platform.reports.comparison import Interval
+from perdure.platform.reports.comparison_page import plain
 from perdure.strategies import metrics
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, strategy

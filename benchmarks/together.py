@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from perdure.platform.executor import Data
-from perdure.platform.run import Run, build
-from perdure.platform.site import Site
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.run import Run, build
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.replicas.loop import gain, learn_together
 from perdure.strategies.training.loop import Plan, learn
 

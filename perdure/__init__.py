@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .platform.api import compare, meta, resume
-    from .platform.live.follow import follow
-    from .platform.search.api import tune
+    from .platform.api.compare import compare, meta, resume
+    from .platform.live.session import follow
+    from .platform.search.runner import tune
     from .strategies.attacks.evaluate import attack
     from .strategies.registry import register
 

@@ -17,7 +17,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def cluster():
     """One Ray cluster on loopback for all tests; fleets join it and leave it running."""
-    from perdure.platform import cluster
+    from perdure.platform.cluster import connection as cluster
 
     assert cluster.connect()
     yield

@@ -9,8 +9,8 @@ import pytest
 
 from perdure.errors import foreseen, reading, why
 from perdure.jobs import boundary
-from perdure.platform import plugins
-from perdure.platform.plugins import PluginError
+from perdure.platform.runs import plugins
+from perdure.platform.runs.plugins import PluginError
 
 
 def raised(work):

@@ -6,10 +6,10 @@ import pytest
 
 from perdure import limits
 from perdure.limits import TooLarge, expect_machine, expect_room, size
-from perdure.platform.command import seeds_of
-from perdure.platform.executor import Data
-from perdure.platform.run import Run, build
-from perdure.platform.site import Site
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.run import Run, build
+from perdure.platform.runs.study import seeds_of
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 from perdure.streams.names import stream_recipe
 

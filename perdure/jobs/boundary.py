@@ -78,8 +78,8 @@ def _leave(message: str, code: int) -> NoReturn:
 def _fault(error: BaseException) -> str:
     """Write down all that a report needs, and say where it lies."""
     from .. import __version__
-    from ..platform.secrets import masked
-    from ..platform.storage import fetch_line
+    from ..platform.storage.locations import fetch_line
+    from ..platform.storage.secrets import masked
     from ..streams.storage.directories import user_cache
 
     versions = f"perdure {__version__}, Python {platform.python_version()}, {platform.platform()}"

@@ -4,7 +4,7 @@ import gc
 import sys
 from typing import Any
 
-from ..platform import ends
+from ..platform.storage import signals
 
 
 def __getattr__(name: str) -> Any:
@@ -15,18 +15,18 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> None:
-    ends.listen()
+    signals.listen()
     code: Any = 0
     try:
         from .app import app
 
         app()
     except KeyboardInterrupt:  # before any command was at work
-        code = ends.INTERRUPTED
+        code = signals.INTERRUPTED
     except SystemExit as e:
         code = e.code
     finally:
-        ends.over()
+        signals.over()
         if "triton" not in sys.modules:  # which would tell of leaks
             gc.freeze()  # or Python looks through all the modules' objects once more, for a second, before it ends
-    sys.exit(ends.code() if code == ends.INTERRUPTED else code)
+    sys.exit(signals.code() if code == signals.INTERRUPTED else code)

@@ -40,7 +40,7 @@ def _share(value: float) -> float:
 
 def _home(context: Context, value: str) -> str:
     """In a submitted job, a place in its storage."""
-    from ..platform.storage import home_in_job
+    from ..platform.storage.locations import home_in_job
 
     source = context.get_parameter_source("home")
     try:
@@ -51,8 +51,8 @@ def _home(context: Context, value: str) -> str:
 
 def _state(value: str) -> str:
     """A folder; in a submitted job, in its storage."""
-    from ..platform.secrets import masked
-    from ..platform.storage import home_in_job, is_url
+    from ..platform.storage.locations import home_in_job, is_url
+    from ..platform.storage.secrets import masked
 
     try:
         place = home_in_job(value) or value
@@ -65,9 +65,9 @@ def _state(value: str) -> str:
 
 def _joined(value: str | None) -> str | None:
     """A cluster that answers, which is said: environment variables of Ray's name others."""
-    from ..platform import dry_run
-    from ..platform.reach import expect_head
-    from ..platform.secrets import masked
+    from ..platform.cluster.addresses import expect_head
+    from ..platform.runs import dry_run
+    from ..platform.storage.secrets import masked
     from .terminal import console, saying
 
     if value and value != "auto" and not dry_run.asked():

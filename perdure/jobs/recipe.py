@@ -33,7 +33,7 @@ class Command(TyperCommand):
         return super().make_context(info_name, rest, parent, default_map=defaults, **extra)
 
     def invoke(self, ctx):
-        from ..platform import dry_run
+        from ..platform.runs import dry_run
 
         if self.name in UNLOOKED:
             dry_run.ends()
@@ -50,7 +50,7 @@ class Command(TyperCommand):
 
 
 def _read(path: str) -> dict[str, Any]:
-    from ..platform.yaml_file import read_yaml
+    from ..platform.storage.yaml_file import read_yaml
 
     try:
         held = read_yaml(Path(path), f"the recipe {path}")

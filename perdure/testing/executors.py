@@ -8,13 +8,13 @@ class TestMine(ExecutorSuite):
 from contextlib import closing
 from dataclasses import replace
 
-from ..platform.events import Failed, Finished, Grouped, Reached, Started
-from ..platform.execute import execute
-from ..platform.executor import Data, Executor
-from ..platform.journal import Journal
-from ..platform.run import Run
-from ..platform.site import Site
-from ..platform.store import Store
+from ..platform.execution.execute import execute
+from ..platform.execution.executor import Data, Executor
+from ..platform.runs.events import Failed, Finished, Grouped, Reached, Started
+from ..platform.runs.journal import Journal
+from ..platform.runs.run import Run
+from ..platform.runs.workspace import Site
+from ..platform.storage.checkpoints import Store
 from ..strategies.training.loop import Plan
 from .equality import same
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..platform.live.asking import feed
+from ..platform.live.queries import feed
 from ..streams.live.source import Arrival, LiveSource
 
 PATIENCE = 0.5  # seconds without an arrival after which there is none

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import api, generate
-from perdure.platform.search import api as search
+from perdure.platform.api import compare
+from perdure.platform.evaluation import generation
+from perdure.platform.search import runner as search
 
 from .bounds import refused_or_read
 from .malformed import numbers, texts
@@ -40,9 +41,9 @@ def nothing_is_made(monkeypatch, tmp_path):
         raise SystemExit(0)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(api, "conduct", made)
+    monkeypatch.setattr(compare, "conduct", made)
     monkeypatch.setattr(search, "conduct_search", made)
-    monkeypatch.setattr(generate, "generate", lambda asked, *_: asked.normal() and made())
+    monkeypatch.setattr(generation, "generate", lambda asked, *_: asked.normal() and made())
 
 
 @st.composite

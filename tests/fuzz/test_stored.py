@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.platform import api
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.identity import identified
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.verify import verified
+from perdure.platform.api import compare
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.identity import identified
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.verify_home import verified
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 
 from .bounds import refused_or_read
@@ -26,7 +26,7 @@ RUN = Run("rehearsal(20)", "split(digits, 5)", "mlp(8)", plan=Plan(steps=2, batc
 def whole(tmp_path_factory):
     """The home of a finished run and of its command."""
     home = tmp_path_factory.mktemp("whole")
-    made = api.compare(
+    made = compare.compare(
         ["rehearsal(20)"], "split(digits, 5)", 1, model="mlp(8)", steps=2, batch_size=8, home=str(home), here=True,
         tracking=False,
     )  # fmt: skip
@@ -48,13 +48,13 @@ def test_a_file_of_a_run_is_shown_as_it_was_or_refused(whole, tmp_path, draw):
     before = path.read_bytes()
     path.write_bytes(draw.draw(data(before)))
     with refused_or_read():
-        shown = api.outcome(known.run.id, str(home))
+        shown = compare.outcome(known.run.id, str(home))
         assert shown.rows == known.rows[: len(shown.rows)]
         assert len(shown.rows) == len(known.rows) or shown.status != "finished"
     with refused_or_read():
         verified("", str(home))
     with refused_or_read():
-        again = api.resume(None, str(home), here=True, tracking=False)
+        again = compare.resume(None, str(home), here=True, tracking=False)
         assert again.outcomes[0].rows == known.rows
 
 

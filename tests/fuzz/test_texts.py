@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from typer import BadParameter
 
 from perdure.jobs import options
-from perdure.platform.run import Run
+from perdure.platform.runs.run import Run
 from perdure.platform.search.objective import Objective
 from perdure.platform.search.space import Space, Text
 from perdure.strategies import names

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perdure.platform.store import Store
+from perdure.platform.storage.checkpoints import Store
 
 # A shell lets what it starts in the background ignore Ctrl-C, a whole test run too, and children inherit that.
 PERDURE = [

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import boundary, main, options
-from perdure.platform import api
+from perdure.platform.api import compare
 
 from ..servers import answers
 
@@ -215,13 +215,13 @@ def test_a_recipe_that_is_none_is_refused(text, said):
 
 def test_python_and_the_command_line_have_the_same_defaults():
     shell = inspect.signature(main.compare).parameters
-    for name, value in inspect.signature(api.compare).parameters.items():
+    for name, value in inspect.signature(compare.compare).parameters.items():
         if name in shell and name not in ("strategies", "seeds"):
             assert shell[name].default == value.default, name
-    own = inspect.signature(api.How).parameters
+    own = inspect.signature(compare.How).parameters
     for name in set(own) & set(shell) - {"plugins"}:
         assert shell[name].default == own[name].default, name
-    python = inspect.signature(api.compare).parameters
+    python = inspect.signature(compare.compare).parameters
     assert tuple(options.DEMO) == python["strategies"].default and options.seeds(shell["seeds"].default) == 3
     for name, value in inspect.signature(main.run).parameters.items():
         if name in shell and name != "here":
@@ -289,9 +289,9 @@ def test_ui_serves_mlflow_on_loopback_until_it_is_interrupted(folder):
 def test_a_terminal_sees_a_bar_for_every_strategy():
     from rich.console import Console
 
-    from perdure.jobs.watch import Lines, Live, watch
-    from perdure.platform.command import Command
-    from perdure.platform.events import Failed, Finished, Lost, Reached, Started
+    from perdure.jobs.live_progress import Lines, Live, watch
+    from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Started
+    from perdure.platform.runs.study import Command
 
     command = Command.grid(["naive", "ewc"], [0, 1])
     screen = StringIO()
@@ -376,7 +376,7 @@ def test_a_search_that_cannot_be_is_refused(words, said):
 
 
 def test_python_and_the_command_line_search_with_the_same_defaults():
-    from perdure.platform.search.api import tune
+    from perdure.platform.search.runner import tune
 
     shell = inspect.signature(main.tune).parameters
     for name, value in inspect.signature(tune).parameters.items():

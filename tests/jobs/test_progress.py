@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from perdure.jobs import progress
+from perdure.jobs.live_progress import Lines, Trials
 from perdure.jobs.progress import Minutely, Pace, counted
-from perdure.jobs.watch import Lines, Trials
-from perdure.platform.command import Command
-from perdure.platform.events import Failed, Finished, Kept, Reached, Started
-from perdure.platform.run import Run
+from perdure.platform.runs.events import Failed, Finished, Kept, Reached, Started
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.study import Command
 from perdure.platform.search.results import Searched, Tried
 from perdure.platform.search.search import Search, continual
 

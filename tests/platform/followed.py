@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from perdure.platform.live import asking
-from perdure.platform.live.follow import follow
-from perdure.platform.store import Store
+from perdure.platform.live import queries
+from perdure.platform.live.session import follow
+from perdure.platform.storage.checkpoints import Store
 from perdure.streams.live.folder import Folder
 
 STRATEGY = "rehearsal(40) + ewc(10, samples=32) + lwf"
@@ -53,7 +53,7 @@ def main(folder: str, state: str, seed: int) -> None:
     while not learned(state):
         child = os.fork()
         if child == 0:
-            asking.LOOKS = 0.01
+            queries.LOOKS = 0.01
             made(folder, state)
             os._exit(0)
         time.sleep(chance.uniform(0.05, 0.1 + 0.05 * deaths))  # more and more, for machines that are slow

@@ -11,13 +11,13 @@ import sys
 import time
 from collections import deque
 
-from perdure.platform import kinds
-from perdure.platform.execute import execute, finished
-from perdure.platform.executor import Data
-from perdure.platform.meta.run import MetaRun
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.worker import warm
+from perdure.platform.execution.execute import execute, finished
+from perdure.platform.execution.executor import Data
+from perdure.platform.fleet.worker import warm
+from perdure.platform.runs import any_run
+from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.meta.loop import MetaPlan
 from perdure.strategies.training.loop import Plan
 
@@ -35,7 +35,7 @@ def main(home: str, seed: int, kind: str) -> None:
     run = RUNS[kind]
     site = Site(home, every_steps=3)
     dataset, chance, deaths = Data(site).of(run), random.Random(seed), 0
-    kinds.kind(run).refuse(run, dataset, site)  # what torch imports late is imported once, before the forks
+    any_run.kind(run).refuse(run, dataset, site)  # what torch imports late is imported once, before the forks
     warm()
     gc.collect()
     gc.freeze()  # a child that looks through all of it copies every page, and is killed before its first step

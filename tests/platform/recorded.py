@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from perdure.platform.execute import ended, execute
-from perdure.platform.executor import Data
-from perdure.platform.journal import Journal
-from perdure.platform.kinds import AnyRun
-from perdure.platform.meta.run import MetaRun
-from perdure.platform.numerics import NUMERICS
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.execution.execute import ended, execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.any_run import AnyRun
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.numerics import NUMERICS
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.meta.loop import MetaPlan
 from perdure.strategies.training.loop import Plan
 from tests.examples import EXAMPLES, NEEDS_TASKS, PLAIN, WINNERS

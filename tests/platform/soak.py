@@ -9,10 +9,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from random import Random
 
-from perdure.platform.events import Event, Started
-from perdure.platform.fleet import Fleet
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.events import Event, Started
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 
 
 @dataclass(frozen=True)

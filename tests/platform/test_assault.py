@@ -7,12 +7,12 @@ import torch
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.assault import assault, drawn
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.naming import metric_name
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.evaluation.robustness import assault, drawn
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.safe_names import metric_name
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.attacks.evaluate import attack
 from perdure.strategies.training.loop import Plan
@@ -99,7 +99,7 @@ def test_the_command_prints_a_table_and_json(made):
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
-    from perdure.platform.execute import begin
+    from perdure.platform.execution.execute import begin
 
     site = Site(str(tmp_path))
     run = Run().normal()

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from perdure.platform import api
-from perdure.platform.site import Site
+from perdure.platform.api import compare
+from perdure.platform.runs.workspace import Site
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 
@@ -22,9 +22,9 @@ def backwards(monkeypatch):
 
 
 def test_runs_come_to_the_same_bits(tmp_path, backwards, monkeypatch):
-    made = api.compare(["rehearsal(20)"], seeds=2, home=str(tmp_path / "back"), **QUICK)
+    made = compare.compare(["rehearsal(20)"], seeds=2, home=str(tmp_path / "back"), **QUICK)
     monkeypatch.undo()
-    api.compare(["rehearsal(20)"], seeds=2, home=str(tmp_path / "on"), **QUICK)
+    compare.compare(["rehearsal(20)"], seeds=2, home=str(tmp_path / "on"), **QUICK)
     for one in made.outcomes:
         assert one.status == "finished" and one.seconds >= 0
         assert same(*(results(Site(str(tmp_path / home)), one.run) for home in ("back", "on")))
@@ -32,6 +32,6 @@ def test_runs_come_to_the_same_bits(tmp_path, backwards, monkeypatch):
 
 def test_what_is_gone_on_with_is_the_command_that_was_typed_last(tmp_path):
     for strategy in ("naive", "lwf"):
-        made = api.compare([strategy], seeds=1, home=str(tmp_path), **QUICK)
+        made = compare.compare([strategy], seeds=1, home=str(tmp_path), **QUICK)
     os.utime(next((tmp_path / "commands").glob(f"{made.report.split('/')[-2]}/command.json")), (0, 0))
-    assert api.resume(home=str(tmp_path), here=True).outcomes[0].run.strategy == "lwf"
+    assert compare.resume(home=str(tmp_path), here=True).outcomes[0].run.strategy == "lwf"

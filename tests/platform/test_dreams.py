@@ -2,14 +2,14 @@
 
 import torch
 
-from perdure.platform.dreams import EACH, drawn, pools
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.report import html
-from perdure.platform.results import Comparison, Outcome
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.figures.generated_samples import EACH, drawn, pools
+from perdure.platform.reports.comparison import Comparison, Outcome
+from perdure.platform.reports.comparison_page import html
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.names import strategy
 from perdure.strategies.training.loop import Plan
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.dry_run import DRY_RUN, look
+from perdure.platform.runs.dry_run import DRY_RUN, look
 
 ELSEWHERE = "another_library_of_theirs"
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from perdure.platform import api
-from perdure.platform.events import Failed, Finished, Reached, Started
-from perdure.platform.execute import begin, execute
-from perdure.platform.executor import Data, InProcess
-from perdure.platform.identity import identified
-from perdure.platform.journal import Journal
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.api import compare
+from perdure.platform.execution.execute import begin, execute
+from perdure.platform.execution.executor import Data, InProcess
+from perdure.platform.runs.events import Failed, Finished, Reached, Started
+from perdure.platform.runs.identity import identified
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
@@ -99,12 +99,12 @@ def test_what_diverges_says_where_and_keeps_its_checkpoints(tmp_path):
 def test_what_diverged_later_tells_what_it_had_reached_and_is_asked_anew_on_request(tmp_path):
     words = {"model": "mlp(8)", "steps": 3, "batch_size": 16, "home": str(tmp_path), "here": True, "tracking": False}
     words |= {"optimizer": "sgd(1e30)", "seeds": 2}
-    first, second = (api.compare(["naive", "joint"], "split(digits, 2)", **words) for _ in range(2))
+    first, second = (compare.compare(["naive", "joint"], "split(digits, 2)", **words) for _ in range(2))
     told = [[(o.status, o.problem, o.rows) for o in made.outcomes] for made in (first, second)]
     assert told[0] == told[1] and {status for status, *_ in told[0]} == {"failed"}
     attempts = [len(list(Site(str(tmp_path)).folder(o.run).glob("attempt-*"))) for o in second.outcomes]
     assert attempts == [1, 1, 1, 1]
-    api.compare(["naive", "joint"], "split(digits, 2)", **words, again=True)
+    compare.compare(["naive", "joint"], "split(digits, 2)", **words, again=True)
     notes = [Journal(Site(str(tmp_path)).folder(o.run)).notes() for o in second.outcomes]
     assert all(kept[-1]["kind"] == "diverged" for kept in notes)
 

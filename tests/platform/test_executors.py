@@ -2,8 +2,8 @@
 
 import pytest
 
-from perdure.platform.executor import InProcess
-from perdure.platform.fleet import Fleet
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.fleet.fleet import Fleet
 from perdure.testing.executors import ExecutorSuite
 
 

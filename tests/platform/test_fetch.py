@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from perdure.jobs import main
 from perdure.jobs.boundary import _fault
-from perdure.platform import fetched, handed_over, submit
-from perdure.platform.records import Damaged
-from perdure.platform.site import Site
-from perdure.platform.storage import fetch_line, line_for
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.locations import fetch_line, line_for
+from perdure.platform.storage.sealed import Damaged
+from perdure.platform.submission import fetch, jobs, print_files
 
 from ..heads import head
 from .test_s3 import store
@@ -101,7 +101,7 @@ def test_a_job_comes_from_the_folder_or_through_the_dashboard(job, cluster, shar
     """Where this machine does not see the folder, in several parcels; then nothing is sent twice."""
     id, _ = job
     if not visible:
-        monkeypatch.setattr(fetched, "taken_from", lambda *about: None)
+        monkeypatch.setattr(fetch, "taken_from", lambda *about: None)
     told = perdure("fetch", id[:16], "--address", cluster)
     assert told.exit_code == 0, told.output
     assert told.stdout.splitlines()[0] == "4 of 4 runs are finished"
@@ -123,21 +123,21 @@ def test_a_job_comes_from_the_folder_or_through_the_dashboard(job, cluster, shar
 def test_files_come_in_parcels(monkeypatch, tmp_path, capsys):
     for name in "abc":
         (tmp_path / name).write_bytes(os.urandom(100))
-    monkeypatch.setattr(handed_over, "MOST", 150)
+    monkeypatch.setattr(print_files, "MOST", 150)
     monkeypatch.setenv("PERDURE_STORAGE", str(tmp_path))
-    monkeypatch.setattr(fetched, "seen", lambda id, storage: (tmp_path, []))
+    monkeypatch.setattr(fetch, "seen", lambda id, storage: (tmp_path, []))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "asked.json").write_text(json.dumps(["a", "b", "c"]))
-    handed_over.main("perdure-1")
+    print_files.main("perdure-1")
     log = "a warning of somebody's\n" + capsys.readouterr().out
-    assert dict(handed_over.contents(handed_over.printed(log))) == {"a": (tmp_path / "a").read_bytes()}
+    assert dict(print_files.contents(print_files.printed(log))) == {"a": (tmp_path / "a").read_bytes()}
 
 
 def test_what_comes_otherwise_than_it_was_sent_is_not_written(tmp_path):
     with pytest.raises(Damaged, match=r"runs/x/run.json came otherwise than it was sent; fetch again"):
-        fetched.take([], {"runs/x/run.json": "0" * 64}, lambda names: [("runs/x/run.json", b"{}")], tmp_path)
+        fetch.take([], {"runs/x/run.json": "0" * 64}, lambda names: [("runs/x/run.json", b"{}")], tmp_path)
     with pytest.raises(Damaged, match="was sent and not asked for"):
-        fetched.take([], {}, lambda names: [("../out", b"")], tmp_path / "home")
+        fetch.take([], {}, lambda names: [("../out", b"")], tmp_path / "home")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -147,11 +147,11 @@ def test_a_run_that_has_come_further_here_stays(tmp_path):
         run.mkdir(parents=True)
         (run / f"checkpoint-00001-{step:09d}-0001.pt").write_text(where)
     there = tmp_path / "there"
-    files = fetched.files(there, ["runs/x"])
-    made = fetched.take([], files, fetched.read_from(there), tmp_path / "here")
+    files = fetch.files(there, ["runs/x"])
+    made = fetch.take([], files, fetch.read_from(there), tmp_path / "here")
     assert made.kept == ("x",) and len(list((tmp_path / "here").glob("runs/x/*"))) == 1
-    back = fetched.files(tmp_path / "here", ["runs/x"])
-    assert fetched.take([], back, fetched.read_from(tmp_path / "here"), there).kept == ()
+    back = fetch.files(tmp_path / "here", ["runs/x"])
+    assert fetch.take([], back, fetch.read_from(tmp_path / "here"), there).kept == ()
     assert sorted(p.name for p in (there / "runs/x").iterdir()) == [
         "attempt-0001",
         "checkpoint-00001-000000009-0001.pt",
@@ -179,7 +179,7 @@ def test_a_driver_killed_with_an_object_store_is_gone_on_with_here_to_the_same_b
         if (process.info["cmdline"] or [])[1:4] == ["-m", "perdure", "compare"] and url in process.environ().values()
     ]
     driver.kill()
-    submit.Cluster(cluster).follow(id, lambda text: None)
+    jobs.Cluster(cluster).follow(id, lambda text: None)
     status = perdure("job", "status", id, *at)
     assert "FAILED  1 of 2 runs  perdure compare" in status.stdout and status.exit_code == 137
     if fetching:

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perdure.platform import cluster, plugins
-from perdure.platform.cluster import TooFew
-from perdure.platform.events import Failed, Finished, Started
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.fleet import Fleet
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.worker import Worker, packed
+from perdure.platform.cluster import connection
+from perdure.platform.cluster.connection import TooFew
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.fleet.worker import Worker, packed
+from perdure.platform.runs import plugins
+from perdure.platform.runs.events import Failed, Finished, Started
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 from perdure.streams.storage.memory_map import Filed
 from perdure.testing.equality import same
@@ -139,7 +140,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(tmp_path, asked, said):
 def test_slots_are_whole_shares(monkeypatch, cpus, gpus, threads, share, room):
     machine = {"Alive": True, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}}
     monkeypatch.setattr("ray.nodes", lambda: [machine, machine | {"Alive": False}])
-    assert cluster.slots(None, threads, share) == room
+    assert connection.slots(None, threads, share) == room
 
 
 def test_ray_listens_on_loopback_alone():
@@ -223,4 +224,4 @@ def test_a_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(ValueError, match="no Ray cluster answers at 127.0.0.1:1"):
-        cluster.connect("127.0.0.1:1")
+        connection.connect("127.0.0.1:1")

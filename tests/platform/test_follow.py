@@ -15,13 +15,14 @@ import pytest
 import torch
 
 import perdure
-from perdure.platform.command import Busy, held
-from perdure.platform.live import asking, kept
-from perdure.platform.live.feed import Apart
-from perdure.platform.live.following import Following
-from perdure.platform.run import fresh
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.live import queries
+from perdure.platform.live import state as kept
+from perdure.platform.live.pipeline import Apart
+from perdure.platform.live.settings import Following
+from perdure.platform.runs.run import fresh
+from perdure.platform.runs.study import Busy, held
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies import names
 from perdure.strategies.training.loop import Milestone, Plan, learn
 from perdure.streams.experience import Stream
@@ -38,7 +39,7 @@ X, Y = RNG.random((40, 5), dtype=np.float32), np.arange(40) % 2
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(asking, "LOOKS", 0.01)
+    monkeypatch.setattr(queries, "LOOKS", 0.01)
 
 
 @pytest.fixture(scope="module")

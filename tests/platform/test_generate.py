@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from perdure.notation import NotationError
-from perdure.platform.gallery import _arc, _divergence, _pairs
-from perdure.platform.generate import Generation, generate
+from perdure.platform.evaluation.generation import Generation, generate
+from perdure.platform.figures.generators import _arc, _divergence, _pairs
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.generators.base import Progress
 from perdure.strategies.generators.names import generator

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 import perdure
-from perdure.platform import api, plugins
-from perdure.platform.assault import assault
-from perdure.platform.executor import Data
-from perdure.platform.generate import Generation, generate
-from perdure.platform.identity import Changed, identified, with_content
-from perdure.platform.meta.adapt import adapt
-from perdure.platform.meta.run import MetaRun
-from perdure.platform.run import Run
+from perdure.platform.api import compare
+from perdure.platform.evaluation.adaptation import adapt
+from perdure.platform.evaluation.generation import Generation, generate
+from perdure.platform.evaluation.robustness import assault
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs import plugins
+from perdure.platform.runs.identity import Changed, identified, with_content
+from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.platform.search.search import Search, continual
-from perdure.platform.site import Site
 from perdure.streams.datasets.arrays import Arrays
 from perdure.streams.datasets.fingerprints import fingerprint
 from perdure.streams.storage.directories import Places
@@ -69,13 +70,13 @@ def test_what_takes_a_finished_run_refuses_other_data(tmp_path):
     with pytest.raises(Changed, match=both):
         assault(run.id, ["fgsm"], home=str(home), samples=10)
     for look in (
-        lambda: api.outcome(run.id, str(home)),
-        lambda: api.resume(run.id, str(home), tracking=False, here=True),
+        lambda: compare.outcome(run.id, str(home)),
+        lambda: compare.resume(run.id, str(home), tracking=False, here=True),
     ):
         with pytest.warns(UserWarning, match=both + r".*What is shown is of the time before"):
             look()
     with pytest.warns(UserWarning, match=both):
-        api.resume(None, str(home), tracking=False, here=True)
+        compare.resume(None, str(home), tracking=False, here=True)
     begun = compared(home, f"split(arrays('{data}'), 2)", start=run.id).outcomes[0].run
     assert begun.start == run.id and begun.data != run.data  # weights are content too, and it learns what is there now
 
@@ -85,12 +86,12 @@ def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path):
     on = f"split(arrays('{data}'), 2)"
     asked = identified(Run("naive", on), Data(Site(str(home))))
     site = Site(str(home))
-    from perdure.platform.command import Command
+    from perdure.platform.runs.study import Command
 
     Command((asked,), "typed").keep(site.home)
     written(data, shuffled=True)
     with pytest.raises(Changed, match="now it is another"):
-        api.resume(None, str(home), tracking=False, here=True)
+        compare.resume(None, str(home), tracking=False, here=True)
 
 
 def test_equal_relative_paths_in_two_folders_are_two_data_sets(tmp_path, monkeypatch):
@@ -201,7 +202,7 @@ def test_again_keeps_what_there_is_until_the_new_run_is_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.npz was not found"):
         compared(home, on, again=True)
     (tmp_path / "away.npz").rename(data)
-    assert api.outcome(first.run.id, site.home).rows == first.rows
+    assert compare.outcome(first.run.id, site.home).rows == first.rows
     second = compared(home, on, again=True).outcomes[0]
     assert second.rows == first.rows and second.run.id == first.run.id
     assert not list((home / "aside").iterdir())
@@ -234,7 +235,7 @@ def test_a_run_that_fails_anew_comes_back_as_it_was(tmp_path):
     mark.touch()
     second = compared(home, "split(digits, 2)", again=True, **more)
     assert [o.status for o in second.outcomes] == ["failed", "finished"]
-    back = api.outcome(first.outcomes[0].run.id, str(home))
+    back = compare.outcome(first.outcomes[0].run.id, str(home))
     assert back.status == "finished" and back.rows == first.outcomes[0].rows
     assert "it fails this time" in (Site(str(home)).folder(back.run) / "error.txt").read_text()
     assert not list((home / "aside").iterdir())
@@ -244,7 +245,7 @@ def test_other_numerics_are_other_runs(tmp_path, monkeypatch):
     home = tmp_path / "home"
     first = compared(home, "split(digits, 2)").outcomes[0].run
     old = Site(str(home)).folder(first)
-    monkeypatch.setattr("perdure.platform.identity.NUMERICS", 99)
+    monkeypatch.setattr("perdure.platform.runs.identity.NUMERICS", 99)
     with pytest.warns(UserWarning, match=r"what Perdure computes has changed \(numerics \d+, now 99\) since 1 run"):
         second = compared(home, "split(digits, 2)").outcomes[0].run
     assert second.id != first.id and (old / "finished").exists()
@@ -280,7 +281,7 @@ def test_a_learner_whose_code_changed_adapts_to_nothing(tmp_path, monkeypatch):
     run = perdure.meta(["maml"], **meta).outcomes[0].run
     (tmp_path / "task.csv").write_text("0.5,1\n0.2,\n")
     assert len(adapt(run.id, str(tmp_path / "task.csv"), home=str(home)).values) == 1
-    monkeypatch.setattr("perdure.platform.identity.NUMERICS", 99)
+    monkeypatch.setattr("perdure.platform.runs.identity.NUMERICS", 99)
     with pytest.raises(Changed, match="numerics"):
         adapt(run.id, str(tmp_path / "task.csv"), home=str(home))
 

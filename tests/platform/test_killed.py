@@ -13,12 +13,12 @@ from random import Random
 
 import pytest
 
-from perdure.platform import plugins
-from perdure.platform.events import Failed, Finished, Lost, Reached, Started
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.fleet import Fleet
-from perdure.platform.site import Site
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs import plugins
+from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Started
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results

@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perdure.platform import api, cluster, local
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.found import found
-from perdure.platform.site import Site
+from perdure.platform.api import compare
+from perdure.platform.cluster import connection, local
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.lookup import found
+from perdure.platform.runs.workspace import Site
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 
@@ -45,7 +46,7 @@ def test_a_stranger_who_reaches_its_ports_is_refused():
     """Where the tests are root's, the stranger is another user, who may not enter its folder either."""
     import ray
 
-    ours = cluster._ours
+    ours = connection._ours
     assert ours is not None and stat.S_IMODE(ours.folder.stat().st_mode) == 0o700
     words = ["-W", "ignore", "-c", STRANGER, ray.get_runtime_context().gcs_address, str(ours.folder)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
@@ -103,7 +104,7 @@ def test_a_server_of_rays_that_dies_ends_the_command_with_a_sentence(tmp_path, s
     (said,) = [line for line in running.told if line]
     assert "has died" in said and "perdure resume, or the same command, goes on" in said
     assert [p for p in psutil.wait_procs(family, timeout=10)[1] if p.status() != psutil.STATUS_ZOMBIE] == []
-    made = api.resume(home=str(home), here=True)
+    made = compare.resume(home=str(home), here=True)
     site, whole = Site(str(home)), Site(str(tmp_path / "whole"))
     run = found(made.outcomes[0].run.id, str(home))
     deque(execute(run, whole, Data(whole).of(run)), maxlen=0)

@@ -11,19 +11,19 @@ import torch
 
 import perdure
 from perdure.notation import NotationError
-from perdure.platform import api
-from perdure.platform.command import Command
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.fleet import Fleet
-from perdure.platform.journal import Journal
-from perdure.platform.meta.adapt import adapt
-from perdure.platform.meta.run import MetaRun, meta_build
-from perdure.platform.meta.work import refuse
-from perdure.platform.run import Run, build
-from perdure.platform.site import Site
-from perdure.platform.start import start_from
-from perdure.platform.store import Store
+from perdure.platform.api import compare
+from perdure.platform.evaluation.adaptation import adapt
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.meta_run import MetaRun, meta_build
+from perdure.platform.runs.run import Run, build
+from perdure.platform.runs.study import Command
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
+from perdure.platform.workloads.initial_weights import start_from
+from perdure.platform.workloads.meta_learning import refuse
 from perdure.strategies.meta.base import weights_of
 from perdure.strategies.meta.loop import MetaPlan, judge
 from perdure.strategies.meta.losses import Huber
@@ -177,7 +177,7 @@ def test_learners_are_compared_in_a_table_a_report_and_mlflow(tmp_path, monkeypa
     assert [o.rows for o in again.outcomes if o.run.seed == 1] == [
         o.rows for o in result.outcomes if o.run.seed == 1 and o.status == "finished"
     ]
-    assert api.resume(again.outcomes[0].run.id[:6], here=True).outcomes[0].status == "finished"
+    assert compare.resume(again.outcomes[0].run.id[:6], here=True).outcomes[0].status == "finished"
 
 
 def test_what_does_not_fit_is_refused_before_anything_starts(tmp_path):

@@ -7,12 +7,12 @@ from uuid import uuid4
 import pytest
 
 import perdure
-from perdure.platform.events import Failed, Finished, Reached, Repaired, Started
-from perdure.platform.execute import execute, finished
-from perdure.platform.executor import Data
-from perdure.platform.mirror import Damaged, Mirror, fetch
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.execution.execute import execute, finished
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.events import Failed, Finished, Reached, Repaired, Started
+from perdure.platform.runs.sync import Damaged, Mirror, fetch
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
@@ -77,7 +77,7 @@ def test_another_machine_goes_on_from_what_was_carried(url, whole, tmp_path, mon
 
 
 def test_a_checkpoint_inside_an_experience_is_carried(url, monkeypatch):
-    monkeypatch.setattr("perdure.platform.mirror.CHECKED", 0.0)
+    monkeypatch.setattr("perdure.platform.runs.sync.CHECKED", 0.0)
     run, site = replace(RUN, plan=Plan(epochs=30, batch_size=32)), replace(Site(url), every_steps=5)
     steps = iter(range(40))
 
@@ -133,7 +133,7 @@ def test_storage_that_makes_no_file_exclusively_settles_it_by_reading_back(url, 
 
     from fsspec.core import url_to_fs
 
-    monkeypatch.setattr("perdure.platform.mirror.SETTLED", 0.2)
+    monkeypatch.setattr("perdure.platform.runs.sync.SETTLED", 0.2)
     fs, _ = url_to_fs(url)
     opened = type(fs).open
 
@@ -212,7 +212,7 @@ def test_checkpoints_of_storage_that_hold_code_are_refused(url, tmp_path):
 
 
 def test_storage_that_fails_for_a_moment_is_asked_again(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("perdure.platform.mirror.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("perdure.platform.runs.sync.PAUSES", (0.01, 0.01))
     mirror = Mirror(tmp_path, url)
     (tmp_path / "journal.jsonl").write_text("a")
     mirror.claim()
@@ -234,9 +234,9 @@ def test_a_comparison_lives_in_storage(url, tmp_path, monkeypatch):
     first = perdure.compare(["naive"], tracking=False, **quick)
     assert not first.failed
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    from perdure.platform import api
+    from perdure.platform.api import compare
 
-    known = api.outcome(first.outcomes[0].run.id[:6], url)
+    known = compare.outcome(first.outcomes[0].run.id[:6], url)
     assert known.status == "finished" and known.rows == first.outcomes[0].rows
     resumed = perdure.resume(home=url, tracking=False)
     assert resumed.outcomes[0].rows == known.rows
@@ -249,8 +249,8 @@ def test_a_comparison_lives_in_storage(url, tmp_path, monkeypatch):
 
 
 def test_attacks_and_generators_lie_in_storage_too(url, tmp_path, monkeypatch):
-    from perdure.platform.assault import assault
-    from perdure.platform.generate import Generation, generate
+    from perdure.platform.evaluation.generation import Generation, generate
+    from perdure.platform.evaluation.robustness import assault
 
     made(RUN, Site(url))
     asked = Generation("autoencoder(3, hidden=(16,), steps=20)")
@@ -258,7 +258,7 @@ def test_attacks_and_generators_lie_in_storage_too(url, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     assault(RUN.id, ["fgsm"], home=url, samples=20)
     assert any("report.html" in path for path in stored(f"{url}/runs/{RUN.id}/attacks")[1])
-    monkeypatch.setattr("perdure.platform.generate._make", None)  # known from before
+    monkeypatch.setattr("perdure.platform.evaluation.generation._make", None)  # known from before
     assert generate(asked, url).measures == measures
 
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from mlflow.utils.validation import _validate_length_limit, _validate_metric_name
 
-from perdure.platform.naming import LONGEST_FILE, LONGEST_METRIC, file_name, metric_name
+from perdure.platform.storage.safe_names import LONGEST_FILE, LONGEST_METRIC, file_name, metric_name
 
 SANE = [
     "accuracy",

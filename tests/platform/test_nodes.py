@@ -11,13 +11,13 @@ import numpy as np
 import psutil
 import pytest
 
-from perdure.platform.command import Command
-from perdure.platform.execute import execute, finished
-from perdure.platform.executor import Data
-from perdure.platform.identity import identified
-from perdure.platform.journal import Journal
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.execution.execute import execute, finished
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.identity import identified
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.study import Command
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results

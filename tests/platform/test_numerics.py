@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from perdure.platform.numerics import NUMERICS
+from perdure.platform.runs.numerics import NUMERICS
 
 from .recorded import FILE, come_to, runs
 
 RECORDED = json.loads(FILE.read_text())
 REMEDY = (
-    "what a run comes to has changed: if that is meant, raise NUMERICS in perdure/platform/numerics.py and record anew "
+    "what a run comes to has changed: if that is meant, raise NUMERICS in perdure/platform/runs/numerics.py and record anew "
     "with python -m tests.platform.recorded; results of before and after must not meet in one table"
 )
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import perdure
-from perdure.platform import fleet
-from perdure.platform.events import Lost
-from perdure.platform.fleet import Fleet
+from perdure.platform.fleet import fleet
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.events import Lost
 from perdure.testing.executors import RUN
 
 HOOKS = {

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import perdure
-from perdure.platform.live import asking, figures
+from perdure.platform.figures import live
+from perdure.platform.live import queries
 from perdure.streams.live.folder import Folder
 from perdure.streams.storage.folder_entries import shown
 from perdure.testing.equality import same
@@ -51,8 +52,8 @@ def inboxes(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(asking, "LOOKS", 0.01)
-    monkeypatch.setattr(figures, "drawn", lambda rows: {})  # pictures after every start are most of the time
+    monkeypatch.setattr(queries, "LOOKS", 0.01)
+    monkeypatch.setattr(live, "drawn", lambda rows: {})  # pictures after every start are most of the time
 
 
 def test_poisons_are_set_aside_and_the_others_learned_to_the_bit_though_it_starts_anew_after_each(

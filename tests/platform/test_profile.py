@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import profile
-from perdure.platform.profile import lines, trace
+from perdure.platform.reports import profile
+from perdure.platform.reports.profile import lines, trace
 from perdure.strategies.training.profiler import Span, Total
 
 from ..browser import look

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import cluster
-from perdure.platform.reach import VARIABLES, as_typed, expect_dashboard, expect_head
+from perdure.platform.cluster import connection
+from perdure.platform.cluster.addresses import VARIABLES, as_typed, expect_dashboard, expect_head
 
 SECONDS = 3.0
 VERSION = {"version": "4", "ray_version": "2.60.0", "ray_commit": "x", "session_name": "x"}
@@ -136,11 +136,11 @@ def test_a_cluster_that_is_joined_is_the_one_that_is_typed(monkeypatch):
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(cluster, "expect_head", lambda address: None)
+    monkeypatch.setattr(connection, "expect_head", lambda address: None)
     for name in VARIABLES:
         monkeypatch.setenv(name, "other:1")
     with pytest.raises(ValueError, match="no Ray cluster answers at typed:2"):
-        cluster.connect("typed:2")
+        connection.connect("typed:2")
     assert said["address"] == "typed:2"
     assert not set(VARIABLES) & said["environment"].keys()
 

@@ -13,11 +13,11 @@ import requests
 import torch
 
 import perdure
-from perdure.platform.journal import matrix
-from perdure.platform.live import registry
-from perdure.platform.live.kept import Kept
-from perdure.platform.live.registry import Registration, Registry
-from perdure.platform.records import read_sealed
+from perdure.platform.live import model_registry
+from perdure.platform.live.model_registry import Registration, Registry
+from perdure.platform.live.state import Kept
+from perdure.platform.runs.journal import matrix
+from perdure.platform.storage.sealed import read_sealed
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.metrics import forgetting
 
@@ -108,7 +108,7 @@ def test_what_a_crash_has_hidden_is_found_and_not_made_twice(registered, tmp_pat
     path.unlink()
     for number in range(3):
         (kept.models / f"{number:05d}").mkdir(parents=True)
-    following = perdure.platform.live.following.Following.of(
+    following = perdure.platform.live.settings.Following.of(
         json.loads((state / "follow.json").read_text())["following"]
     )
     created = json.loads((state / "follow.json").read_text())["created"]
@@ -135,7 +135,7 @@ def test_the_alias_is_where_a_person_has_put_it(registered):
 
 def _opened(state, uri):
     known = json.loads((state / "follow.json").read_text())
-    following = perdure.platform.live.following.Following.of(known["following"])
+    following = perdure.platform.live.settings.Following.of(known["following"])
     of = Registry(Kept(state), following, known["created"], uri, Registration("kinds"))
     of._open()
     return of
@@ -155,11 +155,11 @@ def test_while_mlflow_is_away_models_wait(tmp_path):
 
 def test_what_is_sent_of_an_arrival_does_not_grow_with_the_stream(registered, monkeypatch, tmp_path):
     rows = Kept(registered[0]).journal.rows()
-    points = registry.Curves()
+    points = model_registry.Curves()
     many = [rows[-1] | {"accuracy": [0.5] * n, "baseline": []} for n in range(1, 101)]
     counts = [len(points(row)) for row in many]
     assert counts[-1] == counts[10] and counts[99] < 40
-    sent = registry.Curves()
+    sent = model_registry.Curves()
     told = [sent(row) for row in rows]
     assert [t["accuracy/arrival_0001"] for t in told] == [row["accuracy"][0] for row in rows]
     assert told[-1]["forgetting"] == pytest.approx(forgetting(matrix(rows)))

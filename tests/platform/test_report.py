@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from perdure.platform.command import Command
-from perdure.platform.report import again, carried, html, percent
-from perdure.platform.results import Comparison, Interval, Outcome
-from perdure.platform.run import Run
+from perdure.platform.reports.comparison import Comparison, Interval, Outcome
+from perdure.platform.reports.comparison_page import again, carried, html, percent
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.study import Command
 from perdure.strategies.training.loop import Plan
 
 from ..browser import look

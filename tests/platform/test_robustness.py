@@ -7,15 +7,15 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.api import compare
-from perdure.platform.assault import assault
-from perdure.platform.command import line
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.journal import Journal, robustness, under
-from perdure.platform.naming import file_name, metric_name
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.api.compare import compare
+from perdure.platform.evaluation.robustness import assault
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.journal import Journal, robustness, under
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.study import line
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.safe_names import file_name, metric_name
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.training.loop import Plan
 

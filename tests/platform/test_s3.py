@@ -13,12 +13,12 @@ import requests
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import remote
-from perdure.platform.events import Failed, Finished, Reached
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.mirror import Mirror, fetch, names
-from perdure.platform.site import Site
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.events import Failed, Finished, Reached
+from perdure.platform.runs.sync import Mirror, fetch, names
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage import remote_access
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 
@@ -127,7 +127,7 @@ def test_where_nobody_answers_is_told_with_the_endpoint(bucket, monkeypatch):
 
 
 def test_a_server_that_is_silent_is_not_waited_for(bucket, monkeypatch):
-    monkeypatch.setattr(remote, "PATIENCE", 1.0)
+    monkeypatch.setattr(remote_access, "PATIENCE", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert "does not answer (TimeoutError: nothing within 1 s)" in refused(f"{bucket}/silent")
@@ -147,13 +147,13 @@ def test_a_library_that_is_not_here_is_named(url, said, monkeypatch):
     for library in ("gcsfs", "adlfs"):
         monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ValueError, match=said):
-        remote.expect_storage(url)
+        remote_access.expect_storage(url)
 
 
 def test_a_storage_that_falls_silent_later_fails_as_a_connection_does(bucket, tmp_path, monkeypatch):
     """What is carried is tried again, and a run ends as for want of its storage."""
     mirror = Mirror(tmp_path, bucket)
-    monkeypatch.setattr("perdure.platform.mirror.PAUSES", (0.0,))
+    monkeypatch.setattr("perdure.platform.runs.sync.PAUSES", (0.0,))
     monkeypatch.setattr(mirror.fs, "pipe_file", _unanswered)
     monkeypatch.setattr(mirror.fs, "ls", _unanswered)
     with pytest.raises(ConnectionError, match="EndpointConnectionError"):

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from perdure.platform.events import Failed, Finished, Reached
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.kinds import kind
-from perdure.platform.meta.run import MetaRun
-from perdure.platform.run import Run
-from perdure.platform.saving import Saving
-from perdure.platform.site import Site
-from perdure.platform.store import Store
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.any_run import kind
+from perdure.platform.runs.events import Failed, Finished, Reached
+from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.background_saver import Saving
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.meta.loop import MetaPlan
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same

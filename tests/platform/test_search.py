@@ -13,23 +13,23 @@ from pathlib import Path
 import pytest
 
 import perdure
-from perdure.jobs.shown import searched as shown
 from perdure.jobs.terminal import console
-from perdure.platform.command import Command
-from perdure.platform.execute import execute, finished
-from perdure.platform.found import found
-from perdure.platform.journal import Journal
-from perdure.platform.run import Run
-from perdure.platform.search import api, tune
+from perdure.jobs.views import search as shown
+from perdure.platform.execution.execute import execute, finished
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.lookup import found
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.set_aside import set_aside
+from perdure.platform.runs.study import Command
+from perdure.platform.runs.workspace import Site
+from perdure.platform.search import ray_tune, runner
 from perdure.platform.search.importance import importance
 from perdure.platform.search.results import Searched, Tried, html
 from perdure.platform.search.search import Search, continual
 from perdure.platform.search.trial import Trial
-from perdure.platform.set_aside import set_aside
-from perdure.platform.site import Site
-from perdure.platform.store import Store
-from perdure.platform.tracker import Untracked
+from perdure.platform.storage.checkpoints import Store
 from perdure.platform.tracking.mlflow_client import client
+from perdure.platform.tracking.tracker import Untracked
 from perdure.strategies.training.loop import Plan
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.storage.directories import Places
@@ -59,9 +59,9 @@ def here(monkeypatch):
                 hear(number, told)
             hear(number, told | {"ended": True})
 
-    monkeypatch.setattr(api, "fit", fit)
-    monkeypatch.setattr("perdure.platform.cluster.connect", lambda address: False)
-    monkeypatch.setattr("perdure.platform.cluster.slots", lambda *args: 1)
+    monkeypatch.setattr(runner, "fit", fit)
+    monkeypatch.setattr("perdure.platform.cluster.connection.connect", lambda address: False)
+    monkeypatch.setattr("perdure.platform.cluster.connection.slots", lambda *args: 1)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -92,13 +92,13 @@ def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_p
 
 def proposed(search: Search, slots: int, first: int) -> list:
     """What Optuna proposes while trials of a batch come to their ends in another order; more is better near 42."""
-    searcher, points = tune._optuna(search, slots), []
+    searcher, points = ray_tune._optuna(search, slots), []
     for batch in range(14 // slots):
         ids = [f"{batch} {n}" for n in range(slots)]
         configs = {id: searcher.suggest(id) for id in ids}
-        points += [tune._point(search, config) for config in configs.values()]
+        points += [ray_tune._point(search, config) for config in configs.values()]
         for id in ids[first:] + ids[:first]:
-            value = -abs(float(tune._point(search, configs[id])["ewc.strength"]) - 42)
+            value = -abs(float(ray_tune._point(search, configs[id])["ewc.strength"]) - 42)
             searcher.on_trial_complete(id, {"objective_0": value, "objective_1": value, "training_iteration": 2})
     return points
 
@@ -120,8 +120,8 @@ def test_optuna_proposes_the_same_whoever_is_first_and_learns(tmp_path):
 @pytest.mark.usefixtures("cluster")
 def test_optuna_searches(tmp_path):
     made = searched(tmp_path, "ewc(loguniform(1, 1e4))", "split(digits, 2)", trials=3, by="optuna", fresh=0)
-    points = tune._optuna(made.search, 1)
-    assert made.trials[0].point == tune._point(made.search, points.suggest("0"))
+    points = ray_tune._optuna(made.search, 1)
+    assert made.trials[0].point == ray_tune._point(made.search, points.suggest("0"))
     assert [t.status for t in made.trials] == ["finished"] * 3 and len({t.method for t in made.trials}) == 3
 
 
@@ -235,7 +235,7 @@ def test_a_trial_that_diverges_is_told_and_never_the_best(tmp_path):
     anew.begin({"sgd.lr": "1e30"})
     assert anew.step() == told and [len(list(f.glob("attempt-*"))) for f in folders] == [1]  # it is known
     heard, command = [], Command((), search=asdict(search))
-    log = api.Log(search, command, site, 2, Untracked(), heard.append)
+    log = runner.Log(search, command, site, 2, Untracked(), heard.append)
     command.folder(site.home).mkdir(parents=True)
     log(1, told | {"ended": True})
     trial.begin({"sgd.lr": "0.1"})
@@ -433,7 +433,7 @@ def test_an_interrupt_ends_a_search_with_what_is_known(tmp_path, monkeypatch):
         hear(2, trial.step())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "fit", interrupted)
+    monkeypatch.setattr(runner, "fit", interrupted)
     made = searched(tmp_path, "ewc(loguniform(1, 1e4))", trials=3)
     assert made.stopped and [t.status for t in made.trials] == ["finished", "stopped"] and not made.finals
     assert not (tmp_path / "commands" / made.search.id / "stops.json").exists()  # no scheduler has stopped it

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from perdure.notation import NotationError
-from perdure.platform.meta.run import MetaRun
-from perdure.platform.run import Run
+from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.run import Run
 from perdure.platform.search.objective import Objective
 from perdure.platform.search.search import Search, continual
 from perdure.platform.search.space import Choice, QUniform, RandInt, Space, Text

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.secrets import masked, secret
+from perdure.platform.storage.secrets import masked, secret
 
 ROOT = Path(__file__).parents[2] / "perdure"
 PASSWORD = "hunter2secret"

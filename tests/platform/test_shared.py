@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from perdure.platform import shared
-from perdure.platform.claims import Claims
-from perdure.platform.events import Awaited, Failed, Finished, Started
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data, InProcess
-from perdure.platform.journal import Journal
-from perdure.platform.site import Site
+from perdure.platform.execution import shared
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data, InProcess
+from perdure.platform.runs.events import Awaited, Failed, Finished, Started
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.claims import Claims
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from perdure.platform.events import Failed, Finished
-from perdure.platform.journal import Journal
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.runs.events import Failed, Finished
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results

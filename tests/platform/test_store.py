@@ -3,9 +3,9 @@ from math import isnan
 import pytest
 import torch
 
-from perdure.platform.journal import Journal
-from perdure.platform.records import Damaged, read_sealed, write_sealed
-from perdure.platform.store import Fenced, Store
+from perdure.platform.runs.journal import Journal
+from perdure.platform.storage.checkpoints import Fenced, Store
+from perdure.platform.storage.sealed import Damaged, read_sealed, write_sealed
 from perdure.testing.equality import same
 
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from perdure.jobs import main
 from perdure.jobs.commands import submit as submitting
-from perdure.platform import submit
-from perdure.platform.submit import Cluster, Parcel, packed, token
+from perdure.platform.submission import jobs
+from perdure.platform.submission.jobs import Cluster, Parcel, packed, token
 
 from ..heads import head
 
@@ -254,7 +254,7 @@ def test_storage_is_this_folder_only_where_the_cluster_is_this_machine(folder):
 
 
 def test_the_package_goes_along_where_it_is_asked_for(tmp_path):
-    submit._lay(Parcel(("run",), ("run",), whole=True), tmp_path)
+    jobs._lay(Parcel(("run",), ("run",), whole=True), tmp_path)
     assert (tmp_path / "perdure" / "__main__.py").exists() and not list(tmp_path.rglob("__pycache__"))
 
 
@@ -293,7 +293,7 @@ def test_a_state_that_would_vanish_with_its_job_is_refused_in_the_job(folder, mo
 
 
 def test_links_out_of_the_storage_are_no_way_out(tmp_path):
-    from perdure.platform.storage import within
+    from perdure.platform.storage.locations import within
 
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "out").symlink_to("/etc")
@@ -303,9 +303,9 @@ def test_links_out_of_the_storage_are_no_way_out(tmp_path):
 
 def test_a_job_that_waits_is_spoken_of(monkeypatch):
     """Ray says nothing of a job that waits for an environment that never comes."""
-    monkeypatch.setattr(submit, "PATIENCE", 0.0)
-    waiting = submit.Job("perdure-1", "PENDING", "perdure run", 0.0, None, "waiting for resources", None)
-    ended = submit.Job("perdure-1", "FAILED", "perdure run", 0.0, 1.0, "", 3)
+    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
+    waiting = jobs.Job("perdure-1", "PENDING", "perdure run", 0.0, None, "waiting for resources", None)
+    ended = jobs.Job("perdure-1", "FAILED", "perdure run", 0.0, 1.0, "", 3)
     states = iter([waiting, waiting, ended])
     cluster = object.__new__(Cluster)
     monkeypatch.setattr(Cluster, "job", lambda self, id: next(states))

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.report import html
-from perdure.platform.results import Comparison, Outcome
-from perdure.platform.run import Run
-from perdure.platform.set_aside import set_aside
-from perdure.platform.site import Site
-from perdure.platform.surface import SIDE, regions
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.figures.decision_surface import SIDE, regions
+from perdure.platform.reports.comparison import Comparison, Outcome
+from perdure.platform.reports.comparison_page import html
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.set_aside import set_aside
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.base import Naive
 from perdure.strategies.learner import Learner
 from perdure.strategies.numerics.rng import Rng

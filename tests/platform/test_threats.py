@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 import perdure
 from perdure.jobs import main
 from perdure.notation import read, spell
-from perdure.platform import target
-from perdure.platform.assault import COLUMNS, assault
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.journal import Journal
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.evaluation.robustness import COLUMNS, assault
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.workloads import attack_target
 from perdure.strategies.attacks import names
 from perdure.strategies.training.loop import Plan
 from perdure.streams.experience import pixels
@@ -53,7 +53,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def asked(monkeypatch):
     """Whether gradients were on, at every question that is put to the classifier or to a surrogate of it."""
-    seen, whole = [], target.Target.of
+    seen, whole = [], attack_target.Target.of
 
     def watched(*args):
         made = whole(*args)
@@ -65,7 +65,7 @@ def asked(monkeypatch):
         learn = made.learn_from and replace(made.learn_from, answer=_never(seen, made.learn_from.answer))
         return replace(made, answer=answer, learn_from=learn)
 
-    monkeypatch.setattr(target.Target, "of", staticmethod(watched))
+    monkeypatch.setattr(attack_target.Target, "of", staticmethod(watched))
     return seen
 
 
@@ -154,14 +154,14 @@ def test_within_a_run_as_on_it_when_it_is_finished(finished):
 def test_what_learns_through_a_black_box_is_the_same_from_python_and_on_a_run(text, finished):
     site, run = finished
     threat, held = THREATS["black"], []
-    whole = target.Target.attacked
+    whole = attack_target.Target.attacked
 
     def kept(self, *args):
         held.append((self, whole(self, *args)))
         return held[-1][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(target.Target, "attacked", kept)
+        patch.setattr(attack_target.Target, "attacked", kept)
         assault(run.id, [text], threat, home=site.home, samples=16)
     ((victim, on_run),) = held
     in_python = perdure.attack(lambda z: victim.answer(z, _rows(z, victim)), victim.x, victim.y, text, threat)

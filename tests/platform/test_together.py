@@ -15,16 +15,16 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.api import compare
-from perdure.platform.events import Failed, Finished, Grouped, Kept, Reached, Started
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data, InProcess
-from perdure.platform.fleet import Fleet
-from perdure.platform.meta.run import MetaRun
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.store import Store
-from perdure.platform.together import choose, execute_together, pieces
+from perdure.platform.api.compare import compare
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data, InProcess
+from perdure.platform.execution.replicas import choose, execute_together, pieces
+from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.events import Failed, Finished, Grouped, Kept, Reached, Started
+from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results

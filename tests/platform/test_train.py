@@ -8,14 +8,14 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from perdure.platform.api import compare
-from perdure.platform.command import line
-from perdure.platform.events import Failed, Finished, Lost, Reached, Started
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.run import Run
-from perdure.platform.site import Site
-from perdure.platform.train import Trainers
+from perdure.platform.api.compare import compare
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.fleet.ray_train import Trainers
+from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Started
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.study import line
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.loop import Plan
 from perdure.testing.equality import near, same
 from perdure.testing.executors import results

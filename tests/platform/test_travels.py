@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform import travels
-from perdure.platform.dry_run import Look
-from perdure.platform.submit import packed
-from perdure.platform.travels import expect_seen
+from perdure.platform.runs.dry_run import Look
+from perdure.platform.submission import local_data
+from perdure.platform.submission.jobs import packed
+from perdure.platform.submission.local_data import expect_seen
 
 NOBODY = ["submit", "--address", "http://127.0.0.1:1"]
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_sent_is_refused(here, monkeypatch):
         packed(["run"], send=["photos"])
     with pytest.raises(ValueError, match="fotos was to go along with the line, and is not there"):
         packed(["run"], send=["fotos"])
-    monkeypatch.setattr(travels, "LARGEST", 20)
+    monkeypatch.setattr(local_data, "LARGEST", 20)
     with pytest.raises(ValueError, match="34 bytes, and at most 20 bytes go along with a line; place them where"):
         packed(["run"], send=["photos/cats", "photos/dogs"])
 

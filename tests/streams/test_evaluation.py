@@ -5,10 +5,10 @@ from math import isnan
 
 import pytest
 
-from perdure.platform import api
-from perdure.platform.execute import ended
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.api import compare
+from perdure.platform.execution.execute import ended
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.strategies import metrics
 from perdure.streams.evaluation import ALL, Evaluation
 from perdure.streams.names import stream_recipe
@@ -70,7 +70,7 @@ def made(tmp_path_factory):
     common["attacks"] = ("fgsm",)
     ends = {}
     for text in ("", "every 2", "seen 2", "last 2"):
-        ends[text] = api.compare(["rehearsal(20)", "joint"], "split(digits, 5)", 2, evaluate=text, **common)
+        ends[text] = compare.compare(["rehearsal(20)", "joint"], "split(digits, 5)", 2, evaluate=text, **common)
     return ends, Site(home)
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 import perdure
 from perdure.notation import NotationError
-from perdure.platform.live import asking
-from perdure.platform.live.asking import feed
+from perdure.platform.live import queries
+from perdure.platform.live.queries import feed
 from perdure.streams.live import folder as folder_of
 from perdure.streams.live.folder import Folder
 from perdure.streams.live.source import Arrival, Generated, LiveSource, SetAside, arrival
@@ -283,7 +283,7 @@ class Sensor(LiveSource):
 
 def waits(monkeypatch):
     made = []
-    monkeypatch.setattr(asking.time, "sleep", made.append)
+    monkeypatch.setattr(queries.time, "sleep", made.append)
     return made
 
 
@@ -322,7 +322,7 @@ def test_where_a_connection_stays_away_the_waits_grow_to_a_minute(monkeypatch):
         if len(made) == 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(asking.time, "sleep", bored)
+    monkeypatch.setattr(queries.time, "sleep", bored)
     items = feed(Dead(OSError), set(), None)
     assert [type(next(items)) for _ in range(2)] == [Arrival, SetAside]
     with pytest.raises(KeyboardInterrupt):

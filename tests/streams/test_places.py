@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perdure.platform.storage import local_copy
+from perdure.platform.storage.locations import local_copy
 from perdure.streams.datasets.dataset import DataError
 from perdure.streams.datasets.placement import Draft, Holder
 from perdure.streams.storage.directories import Places, user_cache
@@ -114,7 +114,7 @@ def test_a_cache_that_was_named_and_cannot_be_used_is_refused_by_who_writes(temp
 
 def test_figures_are_drawn_without_a_word_where_no_home_can_be_written_to(tmp_path):
     (tmp_path / "file").touch()
-    code = "from perdure.platform.figures import new; new(1, 1).savefig('1.png'); "
+    code = "from perdure.platform.figures.canvas import new; new(1, 1).savefig('1.png'); "
     code += "import matplotlib; print(matplotlib.get_configdir())"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "MPL"))}
     kept |= {"HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from perdure.notation import NotationError
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.journal import Journal
-from perdure.platform.run import Run
-from perdure.platform.site import Site
+from perdure.platform.execution.execute import execute
+from perdure.platform.execution.executor import Data
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.run import Run
+from perdure.platform.runs.workspace import Site
 from perdure.strategies.names import strategy
 from perdure.strategies.training.loop import Plan, learn
 from perdure.streams.datasets.dataset import Dataset, Part

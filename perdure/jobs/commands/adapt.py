@@ -8,7 +8,7 @@ from .. import options as o
 from ..terminal import as_json, console, saying
 
 if TYPE_CHECKING:
-    from ...platform.meta.adapt import Answers
+    from ...platform.evaluation.adaptation import Answers
 
 
 def adapt(
@@ -31,8 +31,8 @@ def adapt(
 
         perdure adapt 7a1b --data task.csv --steps 10 --json
     """
-    from ...platform import plugins
-    from ...platform.meta import adapt as adapting
+    from ...platform.evaluation import adaptation as adapting
+    from ...platform.runs import plugins
 
     plugins.load(plugin or [])
     made = adapting.adapt(run, data, steps, home)

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from ...platform.storage import fetch_line
+from ...platform.storage.locations import fetch_line
 from .. import options as o
 from ..progress import Pace, minutely
-from ..shown.comparison import reported
-from ..shown.outcome import percents
 from ..terminal import as_json, cautioning, console, saying
+from ..views.comparison import reported
+from ..views.run import percents
 
 if TYPE_CHECKING:
-    from ...platform.assault import Damage
+    from ...platform.evaluation.robustness import Damage
 
 
 def attack(
@@ -60,7 +60,7 @@ def _watched(screen, run: str, attacks: list[str], threat: str, **how):
     """Attack a run while a bar, or a line a minute, shows the samples that are done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ...platform.assault import assault
+    from ...platform.evaluation.robustness import assault
     from ...strategies.attacks.names import whole
 
     columns = (
@@ -96,7 +96,7 @@ def _shown(made: "Damage") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ...platform.assault import COLUMNS
+    from ...platform.evaluation.robustness import COLUMNS
 
     run = made.assault.run
     title = Text(f"{run.strategy} on {run.stream}, {run.model}, seed {run.seed}; threat: {made.assault.threat}")

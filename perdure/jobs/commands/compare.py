@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import options as o
-from ..conducted import conducted
+from ..run_and_show import conducted
 
 
 def compare(
@@ -118,7 +118,7 @@ def run(
 
 
 def _made(strategies: list[str], seeds: int | list[int], **arguments: Any) -> None:
-    from ...platform import api
+    from ...platform.api import compare as api
 
     del arguments["recipe"]
     json, arguments["plugins"] = arguments.pop("json"), tuple(arguments.pop("plugin") or ())

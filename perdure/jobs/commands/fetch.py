@@ -9,7 +9,7 @@ from typer import Option
 from .submit import ADDRESS, Address, Id, _plainly, _say
 
 if TYPE_CHECKING:
-    from ...platform.fetched import Fetched
+    from ...platform.submission.fetch import Fetched
 
 
 def fetch(
@@ -34,10 +34,10 @@ def fetch(
 
     def made() -> "tuple[str, Fetched | None]":
         if storage:
-            from ...platform.fetched import taken_from
+            from ...platform.submission.fetch import taken_from
 
             return id, taken_from(storage, id, (to or Path(id)).absolute())
-        from ...platform.submit import Cluster
+        from ...platform.submission.jobs import Cluster
 
         cluster = Cluster(address)
         _say(f"at {cluster.address}")

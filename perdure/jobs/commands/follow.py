@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from ...platform.storage import fetch_line, line_for
+from ...platform.storage.locations import fetch_line, line_for
 from .. import options as o
 from ..terminal import as_json, cautioning, console, saying
 
 if TYPE_CHECKING:
-    from ...platform.live.follow import Followed
+    from ...platform.live.session import Followed
 
 
 def follow(
@@ -60,7 +60,7 @@ def follow(
         perdure follow readings --plugin sensors.py --state kinds --idle 60
     """
     arguments = {k: v for k, v in locals().items() if k not in ("recipe", "json", "plugin")}
-    from ...platform.live.follow import follow as followed
+    from ...platform.live.session import follow as followed
 
     cautioning()
     say = saying(console(stderr=True))

@@ -7,11 +7,11 @@ from typer import Argument, Option
 
 from .. import options as o
 from ..progress import Pace, minutely
-from ..shown.comparison import reported
 from ..terminal import as_json, console, saying
+from ..views.comparison import reported
 
 if TYPE_CHECKING:
-    from ...platform.generate import Generated
+    from ...platform.evaluation.generation import Generated
 
 
 def generate(
@@ -41,7 +41,7 @@ def generate(
 
         perdure generate "gan(64)" --on "images('photos', size=32)" --seed 3
     """
-    from ...platform.generate import Generation
+    from ...platform.evaluation.generation import Generation
     from ...platform.tracking.addresses import default_uri
 
     asked, uri = Generation(generator, on, seed, threads, device), (tracking_uri or default_uri()) if tracking else None
@@ -53,7 +53,7 @@ def _watched(screen, asked, home: str, data: str | None, uri: str | None, experi
     """Make a generator while a bar shows its steps, its epoch and the time that is left."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ...platform.generate import generate
+    from ...platform.evaluation.generation import generate
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps,"))
     columns += (TimeRemainingColumn(), TextColumn("left; {task.fields[told]}"))
@@ -86,8 +86,8 @@ def _shown(made: "Generated") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ...platform.generate import WORDS
-    from ...platform.report import carried
+    from ...platform.evaluation.generation import WORDS
+    from ...platform.reports.comparison_page import carried
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="bold")

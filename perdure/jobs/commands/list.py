@@ -15,8 +15,8 @@ def list_(
     recipe: o.RecipeFile = None,
 ) -> None:
     """List every stream, data set, model, optimizer and strategy, with parameters, defaults and paper."""
-    from ...platform import plugins
-    from .. import listing
+    from ...platform.runs import plugins
+    from .. import catalogue
 
     plugins.load(plugin or [])
-    print(listing.as_json(names)) if json else listing.show(names, console())
+    print(catalogue.as_json(names)) if json else catalogue.show(names, console())

@@ -1,7 +1,7 @@
 """`perdure meta`: meta-learners on episodes."""
 
 from .. import options as o
-from ..conducted import conducted
+from ..run_and_show import conducted
 
 
 def meta(
@@ -52,11 +52,11 @@ def meta(
 
         perdure meta "maml(0.4, 5)" --on "few_shot(strokes, 5, 1)" --batch 4 --workers 2
     """
-    from ...platform import api
+    from ...platform.api import compare
 
     arguments = locals()
     for name in ("api", "recipe", "json", "plugin"):
         del arguments[name]
     arguments |= {"seeds": o.seeds(seeds), "adapted": o.numbers(adapted), "plugins": tuple(plugin or ())}
     arguments |= {"learners": learners or ["maml"], "here": here or workers > 1}
-    conducted(lambda watch: api.meta(watch=watch, **arguments), json)
+    conducted(lambda watch: compare.meta(watch=watch, **arguments), json)

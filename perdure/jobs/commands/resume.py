@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from .. import options as o
-from ..conducted import conducted
+from ..run_and_show import conducted
 from ..terminal import console
 
 
@@ -29,8 +29,8 @@ def resume(
     given = {"data": data, "here": here, "slots": slots, "address": address}
     given |= {"tracking": tracking, "tracking_uri": tracking_uri, "experiment": experiment}
     changed = {k: v for k, v in given.items() if v is not None}
-    from ...platform import api
-    from ..watch import Trials
+    from ...platform.api import compare
+    from ..live_progress import Trials
 
     with Trials(console(stderr=True)) as trials:
-        conducted(lambda watch: api.resume(id, home, watch, trials, **changed), json)
+        conducted(lambda watch: compare.resume(id, home, watch, trials, **changed), json)

@@ -16,9 +16,10 @@ def show(
     recipe: o.RecipeFile = None,
 ) -> None:
     """Tell everything of one run: what it is, how far it came, its accuracy matrix. Example: `perdure show 5f2c`"""
-    from ...platform import api, plugins
-    from ..shown.outcome import outcome, outcome_json
+    from ...platform.api import compare
+    from ...platform.runs import plugins
+    from ..views.run import outcome, outcome_json
 
     plugins.load(plugin or [])
-    known = api.outcome(run, home)
+    known = compare.outcome(run, home)
     print(outcome_json(known)) if json else outcome(known, console(), tuple(plugin or ()))

@@ -83,7 +83,7 @@ def submit(
 
         perdure job list
     """
-    from ...platform.submit import Cluster, packed, runtime_environment
+    from ...platform.submission.jobs import Cluster, packed, runtime_environment
 
     def done() -> int:
         more = runtime_environment(runtime) if runtime else None
@@ -102,9 +102,9 @@ def submit(
 
 def _looked_at(parcel: Any, send: tuple[str, ...], shared: tuple[str, ...]) -> int | None:
     """Read the line here, and say what is to be said of its data; the code of a line that need not be sent."""
-    from ...platform.dry_run import look
-    from ...platform.storage import MACHINE, STORAGE, is_url
-    from ...platform.travels import expect_seen
+    from ...platform.runs.dry_run import look
+    from ...platform.storage.locations import MACHINE, STORAGE, is_url
+    from ...platform.submission.local_data import expect_seen
 
     found = look(parcel.typed)
     if found.code or "--help" in parcel.typed:
@@ -200,7 +200,7 @@ def _followed(cluster: Any, id: str) -> int:
 
 
 def _cluster(address: str) -> Any:
-    from ...platform.submit import Cluster
+    from ...platform.submission.jobs import Cluster
 
     cluster = Cluster(address)
     _say(f"at {cluster.address}")

@@ -23,7 +23,7 @@ def ui(
 
 def _serve(port: int, uri: str | None) -> None:
     """Run MLflow's server until it is interrupted. Raises ValueError where there is nothing to show."""
-    from ...platform.secrets import masked
+    from ...platform.storage.secrets import masked
     from ...platform.tracking.addresses import artifacts_beside, default_uri, file_of
     from ...platform.tracking.mlflow_client import PAGES
 

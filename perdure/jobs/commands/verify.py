@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument
 
-from ...platform.storage import line_for
+from ...platform.storage.locations import line_for
 from .. import options as o
 from ..terminal import as_json, console, saying
 
@@ -25,7 +25,7 @@ def verify(
 
         perdure verify 5f2c --home s3://bucket/runs
     """
-    from ...platform.verify import verified
+    from ...platform.runs.verify_home import verified
 
     known = verified(run, home)
     damaged = {id: problems for id, problems in known.items() if problems}

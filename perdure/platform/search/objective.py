@@ -7,9 +7,9 @@ from math import isfinite, isnan
 
 from ...notation import NotationError, parsed, place
 from ...strategies import metrics
-from ..journal import Row, matrix
-from ..kinds import AnyRun
-from ..meta.run import MetaRun
+from ..runs.any_run import AnyRun
+from ..runs.journal import Row, matrix
+from ..runs.meta_run import MetaRun
 
 LARGEST = 1e100  # weight of a measure
 

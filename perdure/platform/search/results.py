@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
-from ..figures import COLOURS, new, svg, wrapped
-from ..meta.results import MetaComparison
-from ..report import digits, page
-from ..results import Comparison
-from ..run import Run
+from ..figures.canvas import COLOURS, new, svg, wrapped
+from ..reports.comparison import Comparison
+from ..reports.comparison_page import digits, page
+from ..reports.meta_comparison import MetaComparison
+from ..runs.run import Run
 from .importance import importance
 from .objective import Objective
 from .search import Search

@@ -16,13 +16,13 @@ from ...strategies.numerics.own_code import combined
 from ...streams.datasets.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ...streams.scenarios.validated import Validated
-from ..command import MOST_RUNS, Command
-from ..conduct import check
-from ..executor import Data
-from ..kinds import AnyRun, kind, run_of
-from ..meta.run import MetaRun
-from ..run import Run
-from ..site import Site
+from ..execution.executor import Data
+from ..runs.any_run import AnyRun, kind, run_of
+from ..runs.meta_run import MetaRun
+from ..runs.run import Run
+from ..runs.study import MOST_RUNS, Command
+from ..runs.workspace import Site
+from ..studies.runner import check
 from .objective import Objective
 from .space import DISTRIBUTIONS, Point, Space, Text
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from ...strategies import names
 from ...streams.datasets.dataset import Dataset
-from .. import mirror
-from ..claims import claimed
-from ..events import Event, Failed, Reached
-from ..execute import begin, execute, finished, resumable
-from ..journal import Journal, Row
-from ..kinds import AnyRun
-from ..site import Site
-from ..store import Store
+from ..execution.execute import begin, execute, finished, resumable
+from ..runs import sync
+from ..runs.any_run import AnyRun
+from ..runs.events import Event, Failed, Reached
+from ..runs.journal import Journal, Row
+from ..runs.workspace import Site
+from ..storage.checkpoints import Store
+from ..storage.claims import claimed
 from .objective import measured
 from .search import Search
 from .space import Point
@@ -41,7 +41,7 @@ class Trial:
         """Go over to another point, `count` milestones of which are known."""
         self.close()
         self.point, self.after, self.count = point, after, count
-        mirror.fetch([run.id for run in self.runs], self.site)
+        sync.fetch([run.id for run in self.runs], self.site)
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:
@@ -51,7 +51,7 @@ class Trial:
         """One milestone on: what the trial is worth by now, and whether that was all."""
         failed = "" if self._is_known() else self._made()
         values = [aim.worst for aim in self.search.aims]
-        mirror.fetch([run.id for run in self.runs], self.site)
+        sync.fetch([run.id for run in self.runs], self.site)
         if not failed:
             self.count += 1
             known = [measured(run, Journal(self.site.folder(run)).rows()[: self.count]) for run in self.runs]

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from ..secrets import HIDDEN, masked
-from ..storage import STORAGE, is_url, within
+from ..storage.locations import STORAGE, is_url, within
+from ..storage.secrets import HIDDEN, masked
 
 URI = "MLFLOW_TRACKING_URI"
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")

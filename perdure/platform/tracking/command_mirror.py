@@ -8,17 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..command import Command
-from ..journal import Journal
-from ..naming import LONGEST_NAME, LONGEST_TAG, shortened
-from ..records import read_sealed, write_sealed
-from ..site import Site
+from ..runs.journal import Journal
+from ..runs.study import Command
+from ..runs.workspace import Site
+from ..storage.safe_names import LONGEST_NAME, LONGEST_TAG, shortened
+from ..storage.sealed import read_sealed, write_sealed
 from . import ended
 from .delivery import Delivery
 from .described import params, sending
 from .mlflow_client import exists, known_by
-from .origin import origin
 from .points import metrics
+from .provenance import origin
 from .refusals import Refusals, told
 from .run_mirror import NOTE, PARENT, RunMirror, ended_at, link
 

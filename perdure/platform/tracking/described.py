@@ -8,11 +8,11 @@ from typing import Any
 from ...notation import spell
 from ...streams.datasets.dataset import Source
 from ...streams.names import DATASETS
-from ..journal import Journal
-from ..kinds import AnyRun, kind
-from ..naming import LONGEST_DATA_SET, LONGEST_PARAM, file_name, shortened
-from ..profile import PROFILE
-from ..site import Site
+from ..reports.profile import PROFILE
+from ..runs.any_run import AnyRun, kind
+from ..runs.journal import Journal
+from ..runs.workspace import Site
+from ..storage.safe_names import LONGEST_DATA_SET, LONGEST_PARAM, file_name, shortened
 
 # of whatever kind something is, its parameters have one name for the same thing
 NAMES = {"strategy": "method", "learner": "method", "generator": "method", "stream": "on", "episodes": "on"}

@@ -6,11 +6,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ..execute import picture
-from ..naming import file_name
-from ..records import Damaged, read_sealed, write_sealed
-from ..store import write
-from ..tracker import Told
+from ..execution.execute import picture
+from ..storage.checkpoints import write
+from ..storage.safe_names import file_name
+from ..storage.sealed import Damaged, read_sealed, write_sealed
+from .tracker import Told
 
 ENDED, RUNS, FIGURES, REPORT = "ended.json", "runs.csv", "figures", "report.html"  # in a command's folder
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ...notation import NotationError
-from .. import command as commands
-from ..command import Busy
-from ..site import Site
+from ..runs import study as commands
+from ..runs.study import Busy
+from ..runs.workspace import Site
 from .command_mirror import CommandMirror
 from .delivery import Delivery
 from .mlflow_client import known_by

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..secrets import masked
+from ..storage.secrets import masked
 from .addresses import artifacts_beside, database, file_of
 from .refusals import ExperimentDeleted, login_wanted
 

@@ -11,19 +11,19 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..command import Command
-from ..events import Event, Failed, Finished, Reached
-from ..secrets import masked
-from ..site import Site
-from ..tracker import Told
+from ..runs.events import Event, Failed, Finished, Reached
+from ..runs.study import Command
+from ..runs.workspace import Site
+from ..storage.secrets import masked
 from . import ended
+from .access import GREETING, expect_database, refused
 from .addresses import file_of
 from .command_mirror import CommandMirror
 from .delivery import Delivery
-from .greeting import GREETING, expect_database, refused
 from .late import deliver_late, left_behind
 from .mlflow_client import Server, loaded
 from .refusals import Refusals, away, told, words
+from .tracker import Told
 
 PAUSES = (0.5, 1, 2, 5, 10)  # seconds between attempts to reach a server that is away
 log = logging.getLogger(__name__)

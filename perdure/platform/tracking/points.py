@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from math import isnan, nan
 
-from ..kinds import AnyRun, kind
-from ..naming import metric_name
-from ..site import Site
+from ..runs.any_run import AnyRun, kind
+from ..runs.workspace import Site
+from ..storage.safe_names import metric_name
 from .tail import Tail
 
 Point = tuple[int, dict[str, float]]  # which row, and the values

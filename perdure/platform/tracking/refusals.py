@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..secrets import masked
-from ..store import write
+from ..storage.checkpoints import write
+from ..storage.secrets import masked
 
 LOGIN = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 PASSING = (  # what a server says of itself rather than of what it was sent

@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..execute import begin, finished
-from ..journal import Journal
-from ..kinds import AnyRun
-from ..naming import LONGEST_NAME, LONGEST_TAG, shortened
-from ..records import read_sealed, write_sealed
-from ..site import Site
+from ..execution.execute import begin, finished
+from ..runs.any_run import AnyRun
+from ..runs.journal import Journal
+from ..runs.workspace import Site
+from ..storage.safe_names import LONGEST_NAME, LONGEST_TAG, shortened
+from ..storage.sealed import read_sealed, write_sealed
 from .delivery import Delivery
 from .described import artifacts, describe
 from .mlflow_client import PAGES, exists, known_by

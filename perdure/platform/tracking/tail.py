@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..journal import Journal
-from ..records import END, LENGTH, Row, digest_of, read
+from ..runs.journal import Journal
+from ..storage.sealed import END, LENGTH, Row, digest_of, read
 
 
 class Tail:

@@ -1,8 +1,8 @@
 """Small commands of tests, and what an MLflow has of them."""
 
-from perdure.platform.command import Command
-from perdure.platform.conduct import conduct
-from perdure.platform.executor import InProcess
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.runs.study import Command
+from perdure.platform.studies.runner import conduct
 from perdure.platform.tracking.mlflow_client import client, experiment
 from perdure.platform.tracking.mlflow_tracker import MLflow
 from perdure.strategies.training.loop import Plan

@@ -100,7 +100,7 @@ def test_a_password_that_was_not_written_down_is_asked_for(tmp_path, monkeypatch
     if command == "compare":
         perdure.compare(["naive"], seeds=1, here=True, **how)
     else:
-        monkeypatch.setattr("perdure.platform.search.api._sought", _interrupted)
+        monkeypatch.setattr("perdure.platform.search.runner._sought", _interrupted)
         perdure.tune("rehearsal(choice(5, 10))", trials=1, **how)
     assert [p for p in tmp_path.rglob("*") if p.is_file() and b"hunter2secret" in p.read_bytes()] == []
     with pytest.raises(ValueError, match=r"token=\*\*\*, and the password .* --tracking-uri or MLFLOW_TRACKING_URI"):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from perdure.platform.curves import Curves
-from perdure.platform.executor import InProcess
-from perdure.platform.journal import Journal
-from perdure.platform.site import Site
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.reports.curves import Curves
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.workspace import Site
 from perdure.platform.tracking import ended
 from perdure.platform.tracking.tail import Tail
 from perdure.strategies.base import Naive

@@ -9,16 +9,16 @@ from math import isnan
 
 import pytest
 
-from perdure.platform.command import Command
-from perdure.platform.conduct import conduct
-from perdure.platform.events import Finished
-from perdure.platform.executor import InProcess
-from perdure.platform.journal import Journal
-from perdure.platform.naming import file_name
-from perdure.platform.site import Site
-from perdure.platform.tracker import Untracked
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.runs.events import Finished
+from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.study import Command
+from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.safe_names import file_name
+from perdure.platform.studies.runner import conduct
 from perdure.platform.tracking import mlflow_client
 from perdure.platform.tracking.mlflow_tracker import MLflow
+from perdure.platform.tracking.tracker import Untracked
 from perdure.strategies.base import Naive
 from perdure.strategies.names import STRATEGIES
 from perdure.strategies.training.loop import Plan
@@ -111,7 +111,7 @@ def test_decision_surfaces_are_artifacts_of_the_run(tmp_path):
 
 
 def test_a_run_made_again_is_a_child_of_its_own(sqlite, tmp_path):
-    from perdure.platform.set_aside import set_aside
+    from perdure.platform.runs.set_aside import set_aside
 
     site, uri = sqlite
     command = Command.grid(["naive"], [5], plan=Plan(1, 64))

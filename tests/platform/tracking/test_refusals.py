@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from perdure.platform.command import folders
-from perdure.platform.events import Finished
-from perdure.platform.executor import InProcess
-from perdure.platform.site import Site
-from perdure.platform.tracking import greeting, mlflow_tracker, refusals
-from perdure.platform.tracking.greeting import expect_welcome
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.runs.events import Finished
+from perdure.platform.runs.study import folders
+from perdure.platform.runs.workspace import Site
+from perdure.platform.tracking import access, mlflow_tracker, refusals
+from perdure.platform.tracking.access import expect_welcome
 from perdure.platform.tracking.mlflow_client import client, quiet
 from perdure.strategies.base import Naive
 from perdure.strategies.names import STRATEGIES
@@ -92,7 +92,7 @@ def test_who_may_only_read_is_told_so(signed_in, site, monkeypatch):
     new = {"username": name, "password": LOGIN["MLFLOW_TRACKING_PASSWORD"]}
     requests.post(f"{uri}/api/2.0/mlflow/users/create", json=new, auth=login, timeout=30).raise_for_status()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
-    for waits in (greeting, mlflow_tracker):
+    for waits in (access, mlflow_tracker):
         monkeypatch.setattr(waits, "GREETING", 120.0)  # however busy this machine is
     for asks in (lambda: made(site, uri, command(2)), lambda: expect_welcome(uri)):
         with pytest.raises(ValueError, match="ask for the right to write there"):

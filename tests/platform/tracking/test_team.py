@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 import perdure
-from perdure.platform.site import Site
+from perdure.platform.runs.workspace import Site
 from perdure.platform.tracking.mlflow_client import KIND, client, experiment
-from perdure.platform.tracking.origin import origin
+from perdure.platform.tracking.provenance import origin
 
 from .commands import command, known, made
 
