@@ -35,7 +35,8 @@ from perdure.strategies.attacks.oracles import White
 from perdure.strategies.attacks.pgd import FGSM
 from perdure.strategies.attacks.sample_rng import Chance
 from perdure.strategies.names import model
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.streams.datasets.dataset import Dataset, Part
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS

@@ -17,8 +17,9 @@ import torch
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Plan
 from perdure.streams.datasets.placement import Draft
 from perdure.streams.experience import Experience, Lazy, Split, Stream
 from perdure.streams.storage.memory_map import Filed, Mapped

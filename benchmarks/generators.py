@@ -30,8 +30,9 @@ from perdure.strategies.generators.variational import VAE
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS, stream_recipe
 from perdure.streams.storage.directories import Places

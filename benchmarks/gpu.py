@@ -27,8 +27,9 @@ from perdure.strategies.models.mlp import MLP
 from perdure.strategies.models.resnet import ResNet18
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.replicas.loop import learn_together
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Experience, Split, Stream
 
 MISSING = "not measured"

@@ -20,7 +20,7 @@ from perdure.platform.storage.background_saver import Saving
 from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.names import model
 from perdure.strategies.numerics.pytree import copied
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from tests.platform.soak import soaked
 
 from .table import show

@@ -15,7 +15,8 @@ import torch
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, optimizer, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Milestone, Plan, judged, learn
+from perdure.strategies.training.loop import judged, learn
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.streams.datasets.dataset import Dataset
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe

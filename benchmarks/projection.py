@@ -21,7 +21,8 @@ from perdure.strategies.methods.heterogeneous_dropout import overlap
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import model, optimizer, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places

@@ -149,7 +149,7 @@ def trials_of(size: int) -> float:
     from perdure.platform.runs.workspace import Site
     from perdure.platform.search.ray_tune import fit
     from perdure.platform.search.search import Search, continual
-    from perdure.strategies.training.loop import Plan
+    from perdure.strategies.training.plan import Plan
 
     ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
     connection.connect()

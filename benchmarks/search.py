@@ -10,7 +10,7 @@ from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.search.ray_tune import fit
 from perdure.platform.search.search import Search, continual
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 from .table import show
 

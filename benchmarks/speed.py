@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from perdure.strategies.learner import Learner, Precision
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Stream
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places

@@ -15,8 +15,9 @@ from perdure.strategies import metrics
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

@@ -17,7 +17,8 @@ from perdure.platform.execution.executor import Data
 from perdure.platform.runs.run import Run, build
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.replicas.loop import gain, learn_together
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 
 from .table import show, side_by_side
 

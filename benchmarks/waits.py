@@ -15,8 +15,9 @@ from perdure.strategies.learner import Learner
 from perdure.strategies.models.device import placed
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Plan
 
 from .gpu import drawn
 from .table import show

@@ -13,8 +13,9 @@ import torch.distributed as dist
 from perdure.strategies import names
 from perdure.strategies.learner import Learner
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Experience, Split, Stream
 
 from .table import show

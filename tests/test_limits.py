@@ -10,7 +10,7 @@ from perdure.platform.execution.executor import Data
 from perdure.platform.runs.run import Run, build
 from perdure.platform.runs.study import seeds_of
 from perdure.platform.runs.workspace import Site
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.streams.names import stream_recipe
 
 

@@ -12,6 +12,16 @@ from .evaluation import ALL, Evaluation
 from .storage.memory_map import Mapped, gathered
 from .storage.prefetch import ahead
 
+SEEDS = 2**42  # 64 bits hold a seed, and the number of an experience, together
+
+
+def generator(seed: int, experience: int) -> torch.Generator:
+    """Of one experience of a stream: experiences are built in any order. Raises ValueError for a seed too large."""
+    if abs(seed) > SEEDS:
+        raise ValueError(f"seed must be at most {SEEDS}, got {seed}")
+    return torch.Generator().manual_seed(seed * 1_000_003 + experience)
+
+
 Protocol = Literal["task", "class", "domain"]
 PROTOCOLS = get_args(Protocol)
 CHUNK = 4096 * 32 * 32  # values in a chunk of samples, at most: what a model makes of them grows with it

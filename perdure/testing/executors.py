@@ -15,7 +15,7 @@ from ..platform.runs.journal import Journal
 from ..platform.runs.run import Run
 from ..platform.runs.workspace import Site
 from ..platform.storage.checkpoints import Store
-from ..strategies.training.loop import Plan
+from ..strategies.training.plan import Plan
 from .equality import same
 
 RUN = Run("rehearsal(20) + ewc(10, samples=32)", plan=Plan(epochs=1, batch_size=64))

@@ -14,7 +14,7 @@ from perdure.platform.runs.identity import identified
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.verify_home import verified
 from perdure.platform.runs.workspace import Site
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 from .bounds import refused_or_read
 from .malformed import data

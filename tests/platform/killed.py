@@ -19,7 +19,7 @@ from perdure.platform.runs.meta_run import MetaRun
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.meta.loop import MetaPlan
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 RUN = Run(
     "rehearsal(40) + ewc(10, samples=64) + lwf", model="mlp(32, dropout=0.2)", plan=Plan(epochs=20, batch_size=32)

@@ -19,7 +19,7 @@ from perdure.platform.runs.numerics import NUMERICS
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.meta.loop import MetaPlan
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from tests.examples import EXAMPLES, NEEDS_TASKS, PLAIN, WINNERS
 
 FILE = Path(__file__).with_name("recorded.json")

@@ -15,7 +15,7 @@ from perdure.platform.studies.runner import conduct
 from perdure.platform.tracking.tracker import Untracked
 from perdure.strategies.methods.ewc import EWC
 from perdure.strategies.methods.rehearsal import Rehearsal
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.scenarios.split import ClassSplit
 

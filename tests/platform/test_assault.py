@@ -15,7 +15,7 @@ from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.safe_names import metric_name
 from perdure.platform.tracking import mlflow_client
 from perdure.strategies.attacks.evaluate import attack
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 from ..servers import free_port
 

@@ -11,7 +11,7 @@ from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.names import strategy
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 TEXT = "generative_replay(cvae(4, hidden=(16,), steps=20), labels='condition', pool=60) + ewc(1)"
 

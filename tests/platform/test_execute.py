@@ -22,7 +22,7 @@ from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

@@ -21,7 +21,7 @@ from perdure.platform.runs import plugins
 from perdure.platform.runs.events import Failed, Finished, Started
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.streams.storage.memory_map import Filed
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results

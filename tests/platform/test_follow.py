@@ -24,7 +24,8 @@ from perdure.platform.runs.study import Busy, held
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
 from perdure.strategies import names
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.streams.experience import Stream
 from perdure.streams.live.folder import Folder
 from perdure.streams.live.source import Arrival, Generated

@@ -19,7 +19,7 @@ from perdure.platform.fleet.fleet import Fleet
 from perdure.platform.runs import plugins
 from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Started
 from perdure.platform.runs.workspace import Site
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 

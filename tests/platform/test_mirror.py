@@ -13,7 +13,7 @@ from perdure.platform.runs.events import Failed, Finished, Reached, Repaired, St
 from perdure.platform.runs.sync import Damaged, Mirror, fetch
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

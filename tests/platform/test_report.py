@@ -9,7 +9,7 @@ from perdure.platform.reports.comparison import Comparison, Interval, Outcome
 from perdure.platform.reports.comparison_page import again, carried, html, percent
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.study import Command
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 from ..browser import look
 

@@ -17,7 +17,7 @@ from perdure.platform.runs.study import line
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.safe_names import file_name, metric_name
 from perdure.platform.tracking import mlflow_client
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 PLAN = Plan(epochs=2, batch_size=32)
 

@@ -19,7 +19,7 @@ from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.background_saver import Saving
 from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.meta.loop import MetaPlan
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

@@ -30,7 +30,7 @@ from perdure.platform.search.trial import Trial
 from perdure.platform.storage.checkpoints import Store
 from perdure.platform.tracking.mlflow_client import client
 from perdure.platform.tracking.tracker import Untracked
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.storage.directories import Places
 from perdure.testing.equality import same

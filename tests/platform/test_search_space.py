@@ -14,7 +14,7 @@ from perdure.platform.search.search import Search, continual
 from perdure.platform.search.space import Choice, QUniform, RandInt, Space, Text
 from perdure.strategies.attacks.names import ATTACKS
 from perdure.strategies.names import MODELS, OPTIMIZERS, STRATEGIES
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 
 def space(text: str, **others: str) -> Space:

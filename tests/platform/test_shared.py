@@ -19,7 +19,7 @@ from perdure.platform.runs.events import Awaited, Failed, Finished, Started
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.claims import Claims
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 

@@ -15,8 +15,8 @@ from perdure.platform.runs.workspace import Site
 from perdure.strategies.base import Naive
 from perdure.strategies.learner import Learner
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Plan
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

@@ -19,7 +19,7 @@ from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.workloads import attack_target
 from perdure.strategies.attacks import names
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import pixels
 from perdure.streams.names import DATASETS
 from perdure.streams.storage.directories import Places

@@ -16,7 +16,7 @@ from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Starte
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.study import line
 from perdure.platform.runs.workspace import Site
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import near, same
 from perdure.testing.executors import results
 

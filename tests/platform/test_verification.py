@@ -25,7 +25,7 @@ from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
 from perdure.platform.storage.sealed import Damaged
 from perdure.strategies.meta.loop import MetaPlan
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import results
 

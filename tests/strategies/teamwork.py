@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Plan
 from perdure.testing.streams import blobs
 
 from .test_matrix import ALL, NEEDS_TASKS, learner

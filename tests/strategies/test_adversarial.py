@@ -19,8 +19,9 @@ from perdure.strategies.methods.adversarial import (
 )
 from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Plan
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, experience, learner

@@ -14,8 +14,9 @@ from perdure.strategies import metrics
 from perdure.strategies.avalanche import state
 from perdure.strategies.avalanche.strategy import AvalancheStrategy, _seed
 from perdure.strategies.names import spelled, strategy
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.streams.scenarios.avalanche import benchmark_of
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs

@@ -16,8 +16,9 @@ from perdure.strategies.models.winners import Winners
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.training import cuda_graphs, loop
 from perdure.strategies.training.cuda_graphs import steps_of, still, why_not
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

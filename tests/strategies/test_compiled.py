@@ -7,8 +7,9 @@ from perdure.strategies.learner import Learner
 from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.training.compile import compiled, doubt
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

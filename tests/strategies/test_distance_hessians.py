@@ -15,8 +15,9 @@ from perdure.strategies.generators.names import generator
 from perdure.strategies.methods import functional_regularization
 from perdure.strategies.methods.functional_regularization import Functional, curvature
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Samples
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs

@@ -22,8 +22,9 @@ from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.training import cuda_graphs, loop
 from perdure.strategies.training.cuda_graphs import steps_of
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam, AdamW
+from perdure.strategies.training.plan import Plan
 from perdure.strategies.training.requirements import Caution
 from perdure.testing.equality import near
 from perdure.testing.streams import blobs

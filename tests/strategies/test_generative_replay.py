@@ -11,8 +11,9 @@ from perdure.strategies.names import model, spelled, strategy
 from perdure.strategies.names import optimizer as optimizers
 from perdure.strategies.numerics.pytree import state_bytes
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Batch
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs

@@ -11,8 +11,9 @@ from perdure.strategies.learner import Learner
 from perdure.strategies.methods.gpm import layer_inputs
 from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Plan
 from perdure.testing.streams import blobs
 
 from .test_together import alone, assert_same, together

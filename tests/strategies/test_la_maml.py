@@ -9,8 +9,9 @@ from perdure.strategies.blocks.memory import drawn
 from perdure.strategies.methods.la_maml import LaMAML
 from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, learner

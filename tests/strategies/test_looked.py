@@ -24,8 +24,9 @@ from perdure.strategies.replicas.loop import Alone, learn_together
 from perdure.strategies.training import loop
 from perdure.strategies.training.cuda_graphs import steps_of
 from perdure.strategies.training.hook_checks import Looked
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Plan
 from perdure.streams.episodes import Sinusoid
 from perdure.streams.experience import Batch
 from perdure.streams.storage.directories import Places

@@ -11,8 +11,9 @@ from perdure.strategies.learner import Learner
 from perdure.strategies.methods.ewc import EWC
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Bookmark, Diverged, Milestone, Plan, learn
+from perdure.strategies.training.loop import Diverged, learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Bookmark, Milestone, Plan
 from perdure.strategies.training.requirements import Caution
 from perdure.testing.equality import near, same
 from perdure.testing.streams import blobs

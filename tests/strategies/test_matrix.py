@@ -10,8 +10,9 @@ from perdure.strategies.learner import Learner
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import spelled, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs
 

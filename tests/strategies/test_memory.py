@@ -12,7 +12,8 @@ from perdure.strategies.blocks.selection import gradient_matching, herding, k_ce
 from perdure.strategies.methods.memory_poisoning import _memories
 from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

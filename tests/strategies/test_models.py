@@ -5,7 +5,8 @@ import torch
 
 from perdure.strategies.methods.gpm import layer_inputs
 from perdure.strategies.names import model, spelled, strategy
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.testing.streams import blobs
 
 from .learners import batch_of, learner

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from perdure.strategies.names import strategy
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.strategies.training.profiler import KEPT, PHASES, STEP, Clock
 from perdure.testing.equality import same
 from perdure.testing.streams import blobs

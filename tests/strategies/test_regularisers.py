@@ -11,8 +11,9 @@ from perdure.strategies.methods.lwf import Distillation
 from perdure.strategies.methods.mas import MAS
 from perdure.strategies.methods.si import SynapticIntelligence
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.experience import Samples
 from perdure.testing.streams import blobs
 

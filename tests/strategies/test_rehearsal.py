@@ -17,8 +17,9 @@ from perdure.strategies.methods.icarl import ICaRL
 from perdure.strategies.methods.rehearsal import Rehearsal
 from perdure.strategies.names import strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Plan
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 from perdure.testing.streams import blobs

@@ -9,7 +9,8 @@ from perdure.strategies.methods.interference import Interference
 from perdure.strategies.methods.xdg import ContextGating
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import model
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.testing.streams import blobs
 
 from .learners import around, batch_of, experience, learner

@@ -17,8 +17,9 @@ from perdure.strategies.names import STRATEGIES, model, strategy
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.replicas import forward
 from perdure.strategies.replicas.loop import Alone, gain, learn_together
-from perdure.strategies.training.loop import Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD, Adam, AdamW
+from perdure.strategies.training.plan import Milestone, Plan
 from perdure.strategies.training.requirements import Caution
 from perdure.streams.experience import Split
 from perdure.testing.equality import near, same

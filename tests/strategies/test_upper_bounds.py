@@ -3,7 +3,8 @@
 import torch
 
 from perdure.strategies.names import strategy
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.testing.streams import blobs
 
 from .learners import learner

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
-from perdure.streams.experience import pixels
+from perdure.strategies.training.plan import Plan
+from perdure.streams.experience import generator, pixels
 from perdure.streams.poisoning.clean_label import _cosine
 from perdure.streams.poisoning.defence import spectral
 from perdure.streams.poisoning.surrogate import fitted
-from perdure.streams.scenarios.rearranged import generator
 
 from .test_poisoned import loaded
 

@@ -14,8 +14,9 @@ from PIL import Image
 from perdure.strategies.learner import Learner
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
-from perdure.strategies.training.loop import Bookmark, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
+from perdure.strategies.training.plan import Bookmark, Plan
 from perdure.streams.datasets import images
 from perdure.streams.datasets.arrays import Arrays
 from perdure.streams.datasets.dataset import DataError, Part

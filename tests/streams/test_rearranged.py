@@ -8,8 +8,9 @@ import torch
 from perdure.notation import NotationError
 from perdure.strategies.metrics import summary
 from perdure.strategies.names import strategy
-from perdure.strategies.training.loop import Bookmark, Milestone, Plan, learn
+from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import Adam
+from perdure.strategies.training.plan import Bookmark, Milestone, Plan
 from perdure.streams.names import STREAMS, stream_recipe
 from perdure.streams.scenarios.drifting import TRAIN, Drifting
 from perdure.streams.storage.directories import Places

@@ -13,7 +13,8 @@ from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.names import strategy
-from perdure.strategies.training.loop import Plan, learn
+from perdure.strategies.training.loop import learn
+from perdure.strategies.training.plan import Plan
 from perdure.streams.datasets.dataset import Dataset, Part
 from perdure.streams.datasets.digits import Digits
 from perdure.streams.names import stream_recipe

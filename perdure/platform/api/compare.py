@@ -16,7 +16,7 @@ from ...strategies.meta.base import MetaLearner
 from ...strategies.meta.loop import MetaPlan
 from ...strategies.meta.losses import Loss
 from ...strategies.meta.names import LOSSES, META_LEARNERS
-from ...strategies.training.loop import Plan
+from ...strategies.training.plan import Plan
 from ...streams.episodes import EpisodeRecipe
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe
 from ...streams.recipe import Recipe

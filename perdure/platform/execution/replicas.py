@@ -17,7 +17,7 @@ from ...errors import asks_to_leave, why
 from ...strategies import names
 from ...strategies.replicas.forward import EXACT
 from ...strategies.replicas.loop import Alone, alike, gain, learn_together, refuse_together
-from ...strategies.training.loop import Bookmark, Milestone
+from ...strategies.training.plan import Bookmark, Milestone
 from ...strategies.training.requirements import Caution
 from ...streams.datasets.dataset import Dataset
 from ..runs.any_run import AnyRun

@@ -17,7 +17,8 @@ from ...errors import place, why
 from ...strategies import names
 from ...strategies.learner import Learner
 from ...strategies.numerics.divergence import Diverged
-from ...strategies.training.loop import Bookmark, Milestone, learn
+from ...strategies.training.loop import learn
+from ...strategies.training.plan import Bookmark, Milestone
 from ...strategies.training.requirements import Caution
 from ...streams.datasets.dataset import DataError
 from ...streams.experience import Experience, Stream

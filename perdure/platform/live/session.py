@@ -12,7 +12,7 @@ from typing import Any
 from ...notation import NotationError
 from ...strategies import names
 from ...strategies.base import Strategy
-from ...strategies.training.loop import Plan
+from ...strategies.training.plan import Plan
 from ...strategies.training.requirements import Caution, caution
 from ...streams.live.folder import Folder
 from ...streams.live.source import Generated, LiveSource

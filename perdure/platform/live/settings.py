@@ -9,7 +9,7 @@ from ...notation import expect_types
 from ...strategies import names
 from ...strategies.base import OwnLoop, Strategy, stages
 from ...strategies.numerics.own_code import combined
-from ...strategies.training.loop import Plan
+from ...strategies.training.plan import Plan
 from ..runs.numerics import NUMERICS
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...strategies import metrics
-from ...strategies.training.loop import Milestone
+from ...strategies.training.plan import Milestone
 from ..storage.checkpoints import write
 from ..storage.sealed import END, Chain, Damaged, Row, append, chain, digest_of, line, lines, read
 

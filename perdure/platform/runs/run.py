@@ -19,7 +19,7 @@ from ...strategies.models.build import built
 from ...strategies.models.device import placed
 from ...strategies.numerics.own_code import DIGESTS
 from ...strategies.numerics.rng import Rng
-from ...strategies.training.loop import Plan
+from ...strategies.training.plan import Plan
 from ...streams.datasets.dataset import Dataset, Source
 from ...streams.evaluation import Evaluation
 from ...streams.experience import Stream

@@ -12,7 +12,7 @@ from ...notation import parsed, spell
 from ...strategies.meta.base import MetaLearner
 from ...strategies.meta.loop import MetaPlan
 from ...strategies.meta.names import META_LEARNERS
-from ...strategies.training.loop import Plan
+from ...strategies.training.plan import Plan
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ..api.compare import How, make, tracker_of, unheard
 from ..cluster import connection

@@ -9,7 +9,8 @@ from typing import Any
 from ...strategies.distributed import collectives
 from ...strategies.distributed.synced_layers import prepare
 from ...strategies.training.compile import doubt, refuse_hooks
-from ...strategies.training.loop import Bookmark, Milestone, learn
+from ...strategies.training.loop import learn
+from ...strategies.training.plan import Bookmark, Milestone
 from ...strategies.training.profiler import Clock
 from ...strategies.training.requirements import Caution, caution, expect_weights
 from ...streams.datasets.dataset import Dataset

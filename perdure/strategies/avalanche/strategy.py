@@ -17,7 +17,8 @@ from ..base import OwnLoop
 from ..learner import Learner
 from ..numerics.divergence import Diverged
 from ..numerics.pytree import state_bytes
-from ..training.loop import Milestone, Plan, before_learning, judged
+from ..training.loop import before_learning, judged
+from ..training.plan import Milestone, Plan
 from . import state as avalanche_state
 
 OWN = {"model", "optimizer", "criterion", "train_mb_size", "train_epochs", "eval_mb_size", "device", "plugins"}

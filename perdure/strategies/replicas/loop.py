@@ -23,21 +23,9 @@ from ..base import State, Strategy, stages
 from ..learner import Learner
 from ..numerics.rng import Rng
 from ..training.hook_checks import looked
-from ..training.loop import (
-    LOOKS,
-    Bookmark,
-    Milestone,
-    Plan,
-    after,
-    batches,
-    begun,
-    between_looks,
-    never,
-    reached,
-    refuse_divergence,
-    train,
-)
+from ..training.loop import LOOKS, after, batches, begun, between_looks, never, reached, refuse_divergence, train
 from ..training.optimizers import SGD, Adam, AdamW
+from ..training.plan import Bookmark, Milestone, Plan
 from ..training.requirements import Caution, caution
 from .forward import Abreast, aligned, watched
 from .noise import Noise

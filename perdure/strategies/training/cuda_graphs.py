@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ...streams.experience import Batch
 from ..base import State, Strategy, stages
-from ..learner import Learner
+from ..learner import Learner, silent
 from ..models.winners import Winners
-from .profiler import silent
 
 WARM = 3  # steps of a shape before it is captured: libraries choose kernels, the optimizer makes its moments
 WORTH = 30  # steps of an experience, below which there is nothing to save

@@ -25,10 +25,6 @@ KEPT = 40  # steps of each experience whose phases are kept one by one, for the 
 PENDING = 20_000  # events of a device that wait for their times to be read
 
 
-def silent(phase: str) -> None:
-    """What hears of phases where nobody asks for them."""
-
-
 class Span(NamedTuple):
     experience: int
     phase: str

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...limits import expect_room
-from ..scenarios.rearranged import generator
+from ..experience import generator
 from ..storage.directories import Places
 from .dataset import Dataset, Part, Source
 

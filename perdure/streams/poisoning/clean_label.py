@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..experience import Split, pixels
-from ..scenarios.rearranged import generator
+from ..experience import Split, generator, pixels
 from .poisoned import Poisoned
 from .surrogate import Surrogate, ensemble
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..datasets.dataset import Dataset
-from ..experience import Experience, Lazy, Split, Stream
-from ..scenarios.rearranged import Rearranged, generator
+from ..experience import Experience, Lazy, Split, Stream, generator
+from ..scenarios.rearranged import Rearranged
 
 
 @dataclass(frozen=True)

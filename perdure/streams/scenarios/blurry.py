@@ -5,8 +5,8 @@ from functools import cache
 
 import torch
 
-from ..experience import Experience, Lazy, Split, Stream
-from .rearranged import Rearranged, generator, present
+from ..experience import Experience, Lazy, Split, Stream, generator
+from .rearranged import Rearranged, present
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..datasets.dataset import DataError
-from ..experience import Experience, Lazy, Split, Stream
+from ..experience import Experience, Lazy, Split, Stream, generator
 from ..recipe import expect_experiences
-from .rearranged import Rearranged, generator, present
+from .rearranged import Rearranged, present
 
 TRAIN, TEST = 0, 1
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..experience import Experience, Lazy, Stream
-from .rearranged import Rearranged, generator
+from ..experience import Experience, Lazy, Stream, generator
+from .rearranged import Rearranged
 
 
 class Thinned(Rearranged):

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..experience import Experience, Lazy, Stream
-from .rearranged import Rearranged, generator
+from ..experience import Experience, Lazy, Stream, generator
+from .rearranged import Rearranged
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from ..datasets.dataset import Dataset
-from ..experience import Protocol, Stream
+from ..experience import Protocol, Stream, generator
 from ..recipe import OfData, revisited
-from .rearranged import generator
 
 
 @dataclass(frozen=True)

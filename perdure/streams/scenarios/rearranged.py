@@ -10,8 +10,6 @@ from ..datasets.dataset import Dataset, Source
 from ..experience import Protocol, Split, Stream
 from ..recipe import Recipe
 
-SEEDS = 2**42  # 64 bits hold a seed, and the number of an experience, together
-
 
 @dataclass(frozen=True)
 class Rearranged(Recipe):
@@ -45,13 +43,6 @@ class Rearranged(Recipe):
                 f"{what} mixes experiences, and a task-incremental stream tells them apart; "
                 "use protocol='class' or 'domain'"
             )
-
-
-def generator(seed: int, experience: int) -> torch.Generator:
-    """Of one experience of a stream: experiences are built in any order. Raises ValueError for a seed too large."""
-    if abs(seed) > SEEDS:
-        raise ValueError(f"seed must be at most {SEEDS}, got {seed}")
-    return torch.Generator().manual_seed(seed * 1_000_003 + experience)
 
 
 def present(splits: list[Split], classes: int) -> Tensor:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..experience import Lazy, Stream
+from ..experience import Lazy, Stream, generator
 from ..recipe import expect_experiences
-from .rearranged import Rearranged, generator
+from .rearranged import Rearranged
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from perdure.platform.runs.study import Command
 from perdure.platform.studies.runner import conduct
 from perdure.platform.tracking.mlflow_client import client, experiment
 from perdure.platform.tracking.mlflow_tracker import MLflow
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 
 def command(*seeds, strategies=("naive",), **common):

@@ -21,7 +21,7 @@ from perdure.platform.tracking.mlflow_tracker import MLflow
 from perdure.platform.tracking.tracker import Untracked
 from perdure.strategies.base import Naive
 from perdure.strategies.names import STRATEGIES
-from perdure.strategies.training.loop import Plan
+from perdure.strategies.training.plan import Plan
 
 from ...browser import look
 from ...servers import cuttable, free_port, mlflow
