@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from perdure.notation import read
 from perdure.platform.api.compare import compare
-from perdure.platform.reports.comparison import Interval, Outcome
-from perdure.platform.reports.comparison_page import percent
+from perdure.platform.reports.outcome import Outcome
+from perdure.platform.reports.page import percent
 from perdure.platform.runs.journal import robustness
 from perdure.platform.runs.run import Run, build
 from perdure.strategies.attacks import names
@@ -34,6 +34,7 @@ from perdure.strategies.attacks.inputs import laid_out
 from perdure.strategies.attacks.oracles import White
 from perdure.strategies.attacks.pgd import FGSM
 from perdure.strategies.attacks.sample_rng import Chance
+from perdure.strategies.metrics import Interval
 from perdure.strategies.names import model
 from perdure.strategies.training.loop import learn
 from perdure.strategies.training.plan import Plan

@@ -9,9 +9,9 @@ import warnings
 
 import torch
 
-from perdure.platform.reports.comparison import Interval
-from perdure.platform.reports.comparison_page import plain
+from perdure.platform.reports.page import plain
 from perdure.strategies import metrics
+from perdure.strategies.metrics import Interval
 from perdure.streams.names import stream_recipe
 from perdure.streams.storage.directories import Places
 

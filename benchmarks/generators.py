@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from perdure.notation import read
-from perdure.platform.reports.comparison import Interval
-from perdure.platform.reports.comparison_page import plain
+from perdure.platform.reports.page import plain
 from perdure.strategies import metrics
 from perdure.strategies.generators import evaluate
 from perdure.strategies.generators.base import Data
@@ -28,6 +27,7 @@ from perdure.strategies.generators.divergences import mmd
 from perdure.strategies.generators.names import GENERATORS, generator
 from perdure.strategies.generators.variational import VAE
 from perdure.strategies.learner import Learner
+from perdure.strategies.metrics import Interval
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.training.loop import learn

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from perdure.platform.reports.comparison import Interval
-from perdure.platform.reports.comparison_page import plain
+from perdure.platform.reports.page import plain
 from perdure.strategies import metrics
 from perdure.strategies.learner import Learner
 from perdure.strategies.methods.heterogeneous_dropout import overlap
+from perdure.strategies.metrics import Interval
 from perdure.strategies.models.winners import Winners
 from perdure.strategies.names import model, optimizer, strategy
 from perdure.strategies.numerics.rng import Rng

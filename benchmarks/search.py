@@ -4,8 +4,7 @@ import tempfile
 import time
 
 from perdure.platform.cluster import connection
-from perdure.platform.execution.executor import Data
-from perdure.platform.fleet.worker import packed
+from perdure.platform.runs.datasets import Data, packed
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.search.ray_tune import fit

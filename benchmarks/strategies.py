@@ -9,10 +9,10 @@ import warnings
 
 import torch
 
-from perdure.platform.reports.comparison import Interval
-from perdure.platform.reports.comparison_page import plain
+from perdure.platform.reports.page import plain
 from perdure.strategies import metrics
 from perdure.strategies.learner import Learner
+from perdure.strategies.metrics import Interval
 from perdure.strategies.names import model, strategy
 from perdure.strategies.numerics.rng import Rng
 from perdure.strategies.training.loop import learn

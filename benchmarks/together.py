@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from perdure.platform.execution.executor import Data
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.run import Run, build
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.replicas.loop import gain, learn_together

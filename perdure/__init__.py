@@ -4,9 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .platform.api.compare import compare, meta, resume
-    from .platform.live.session import follow
-    from .platform.search.runner import tune
+    from .platform.api.compare import compare
+    from .platform.api.follow import follow
+    from .platform.api.meta import meta
+    from .platform.api.resume import resume
+    from .platform.api.tune import tune
     from .strategies.attacks.evaluate import attack
     from .strategies.registry import register
 

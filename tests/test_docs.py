@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.submission.jobs import packed
+from perdure.platform.submission.parcel import packed
 from perdure.strategies.attacks.names import ATTACKS
 from perdure.strategies.generators.names import GENERATORS
 from perdure.strategies.names import STRATEGIES

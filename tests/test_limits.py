@@ -6,7 +6,7 @@ import pytest
 
 from perdure import limits
 from perdure.limits import TooLarge, expect_machine, expect_room, size
-from perdure.platform.execution.executor import Data
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.run import Run, build
 from perdure.platform.runs.study import seeds_of
 from perdure.platform.runs.workspace import Site

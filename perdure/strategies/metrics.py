@@ -6,8 +6,9 @@ where no test was made; a mean is over those that were.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from math import isnan, nan
+from math import isnan, nan, sqrt
 
 Matrix = Sequence[Sequence[float]]
 
@@ -99,3 +100,29 @@ def _at(matrix: Matrix, i: int, j: int) -> float:
 def _mean(values) -> float:
     listed = [value for value in values if not isnan(value)]
     return sum(listed) / len(listed) if listed else nan
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and the half-width of its 95 % interval, by Student's t; NaN half-width for one seed."""
+
+    mean: float
+    half: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Interval":
+        known = [v for v in values if not isnan(v)]
+        if not known:
+            return Interval(nan, nan)
+        mean = sum(known) / len(known)
+        if len(known) == 1:
+            return Interval(mean, nan)
+        from scipy.stats import t
+
+        spread = sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1))
+        return Interval(mean, float(t.ppf(0.975, len(known) - 1)) * spread / sqrt(len(known)))
+
+    @staticmethod
+    def of_all(values: Sequence[float]) -> "Interval":
+        """As `of`, and NaN where one is: a mean over those that came to something would be of better ones."""
+        return Interval(nan, nan) if any(map(isnan, values)) else Interval.of(values)

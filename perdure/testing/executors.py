@@ -8,8 +8,9 @@ class TestMine(ExecutorSuite):
 from contextlib import closing
 from dataclasses import replace
 
-from ..platform.execution.execute import execute
-from ..platform.execution.executor import Data, Executor
+from ..platform.execution.attempt import execute
+from ..platform.execution.executor import Executor
+from ..platform.runs.datasets import Data
 from ..platform.runs.events import Failed, Finished, Grouped, Reached, Started
 from ..platform.runs.journal import Journal
 from ..platform.runs.run import Run

@@ -18,7 +18,7 @@ from typer import BadParameter
 from perdure.jobs import recipe
 from perdure.platform.evaluation.adaptation import _read as task
 from perdure.platform.runs import plugins
-from perdure.platform.submission.jobs import runtime_environment
+from perdure.platform.submission.parcel import runtime_environment
 from perdure.streams.datasets import arrays, images, table
 from perdure.streams.datasets.arrays import Arrays
 from perdure.streams.datasets.images import Images

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.platform.api import compare
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.api import compare, resume
+from perdure.platform.execution.attempt import execute
+from perdure.platform.reports import outcome
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.identity import identified
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.verify_home import verified
@@ -48,13 +49,13 @@ def test_a_file_of_a_run_is_shown_as_it_was_or_refused(whole, tmp_path, draw):
     before = path.read_bytes()
     path.write_bytes(draw.draw(data(before)))
     with refused_or_read():
-        shown = compare.outcome(known.run.id, str(home))
+        shown = outcome.outcome(known.run.id, str(home))
         assert shown.rows == known.rows[: len(shown.rows)]
         assert len(shown.rows) == len(known.rows) or shown.status != "finished"
     with refused_or_read():
         verified("", str(home))
     with refused_or_read():
-        again = compare.resume(None, str(home), here=True, tracking=False)
+        again = resume.resume(None, str(home), here=True, tracking=False)
         assert again.outcomes[0].rows == known.rows
 
 

@@ -19,10 +19,10 @@ import numpy as np
 
 from perdure.jobs import main
 from perdure.jobs.app import app
-from perdure.platform.fleet.worker import warm
 from perdure.platform.live.state import STREAM
 from perdure.platform.runs.journal import Journal
 from perdure.platform.storage.checkpoints import DIGEST, Store
+from perdure.platform.workloads.warmup import warm
 
 PLAIN = ["--no-tracking", "--json", "--home", "home"]
 HERE = [*PLAIN, "--here"]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from perdure.jobs import boundary, main, options
 from perdure.platform.api import compare
+from perdure.platform.studies import settings
 
 from ..servers import answers
 
@@ -218,7 +219,7 @@ def test_python_and_the_command_line_have_the_same_defaults():
     for name, value in inspect.signature(compare.compare).parameters.items():
         if name in shell and name not in ("strategies", "seeds"):
             assert shell[name].default == value.default, name
-    own = inspect.signature(compare.How).parameters
+    own = inspect.signature(settings.How).parameters
     for name in set(own) & set(shell) - {"plugins"}:
         assert shell[name].default == own[name].default, name
     python = inspect.signature(compare.compare).parameters
@@ -376,7 +377,7 @@ def test_a_search_that_cannot_be_is_refused(words, said):
 
 
 def test_python_and_the_command_line_search_with_the_same_defaults():
-    from perdure.platform.search.runner import tune
+    from perdure.platform.api.tune import tune
 
     shell = inspect.signature(main.tune).parameters
     for name, value in inspect.signature(tune).parameters.items():

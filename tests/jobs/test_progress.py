@@ -13,8 +13,9 @@ from perdure.jobs.progress import Minutely, Pace, counted
 from perdure.platform.runs.events import Failed, Finished, Kept, Reached, Started
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.study import Command
-from perdure.platform.search.results import Searched, Tried
+from perdure.platform.search.results import Searched
 from perdure.platform.search.search import Search, continual
+from perdure.platform.search.trial_result import Tried
 
 
 @pytest.fixture(autouse=True)

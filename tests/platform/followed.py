@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from perdure.platform.api.follow import follow
 from perdure.platform.live import queries
-from perdure.platform.live.session import follow
 from perdure.platform.storage.checkpoints import Store
 from perdure.streams.live.folder import Folder
 

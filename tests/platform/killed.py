@@ -11,13 +11,14 @@ import sys
 import time
 from collections import deque
 
-from perdure.platform.execution.execute import execute, finished
-from perdure.platform.execution.executor import Data
-from perdure.platform.fleet.worker import warm
+from perdure.platform.execution.attempt import execute
 from perdure.platform.runs import any_run
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.record import finished
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
+from perdure.platform.workloads.warmup import warm
 from perdure.strategies.meta.loop import MetaPlan
 from perdure.strategies.training.plan import Plan
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from perdure.platform.execution.execute import ended, execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.runs.any_run import AnyRun
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.meta_run import MetaRun
 from perdure.platform.runs.numerics import NUMERICS
+from perdure.platform.runs.record import ended
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.meta.loop import MetaPlan

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 import perdure
-from perdure.platform.api import compare
 from perdure.platform.execution.executor import InProcess
 from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.reports import outcome
 from perdure.platform.reports.comparison_page import again
-from perdure.platform.runs.study import Busy, Command
+from perdure.platform.runs.study import Command
 from perdure.platform.runs.workspace import Site
+from perdure.platform.storage.lock import Busy
+from perdure.platform.studies import make, settings
 from perdure.platform.studies.runner import conduct
 from perdure.platform.tracking.tracker import Untracked
 from perdure.strategies.methods.ewc import EWC
@@ -83,15 +85,15 @@ def test_resume_finds_a_command_or_a_run(tmp_path):
     assert [o.run.id for o in again.outcomes] == [o.run.id for o in made.outcomes]
     one = perdure.resume(made.outcomes[1].run.id[:10], home=str(tmp_path), here=True, tracking=False)
     assert [o.run.seed for o in one.outcomes] == [1]
-    assert compare.outcome(made.outcomes[0].run.id, str(tmp_path)).status == "finished"
+    assert outcome.outcome(made.outcomes[0].run.id, str(tmp_path)).status == "finished"
 
 
 def test_a_tracking_password_is_not_written_down(tmp_path):
     command = Command.grid(["naive"], [0], plan=Plan(1, 64))
-    how = compare.How(
+    how = settings.How(
         home=str(tmp_path), here=True, tracking_uri="postgresql://me:secret@127.0.0.1:1/db", tracking=False
     )
-    compare.make(command, how)
+    make.make(command, how)
     assert all(b"secret" not in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
 
 

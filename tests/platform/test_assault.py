@@ -7,9 +7,10 @@ import torch
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.evaluation.robustness import assault, drawn
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.evaluation.robustness import assault
+from perdure.platform.execution.attempt import execute
+from perdure.platform.figures.adversarial import drawn
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.safe_names import metric_name
@@ -99,7 +100,7 @@ def test_the_command_prints_a_table_and_json(made):
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
-    from perdure.platform.execution.execute import begin
+    from perdure.platform.runs.record import begin
 
     site = Site(str(tmp_path))
     run = Run().normal()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from perdure.platform.api import compare
+from perdure.platform.api import compare, resume
 from perdure.platform.runs.workspace import Site
 from perdure.testing.equality import same
 from perdure.testing.executors import results
@@ -34,4 +34,4 @@ def test_what_is_gone_on_with_is_the_command_that_was_typed_last(tmp_path):
     for strategy in ("naive", "lwf"):
         made = compare.compare([strategy], seeds=1, home=str(tmp_path), **QUICK)
     os.utime(next((tmp_path / "commands").glob(f"{made.report.split('/')[-2]}/command.json")), (0, 0))
-    assert compare.resume(home=str(tmp_path), here=True).outcomes[0].run.strategy == "lwf"
+    assert resume.resume(home=str(tmp_path), here=True).outcomes[0].run.strategy == "lwf"

@@ -2,11 +2,12 @@
 
 import torch
 
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.figures.generated_samples import EACH, drawn, pools
-from perdure.platform.reports.comparison import Comparison, Outcome
+from perdure.platform.reports.comparison import Comparison
 from perdure.platform.reports.comparison_page import html
+from perdure.platform.reports.outcome import Outcome
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store

@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from perdure.platform.api import compare
-from perdure.platform.execution.execute import begin, execute
-from perdure.platform.execution.executor import Data, InProcess
+from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached, Started
 from perdure.platform.runs.identity import identified
 from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.record import begin
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store

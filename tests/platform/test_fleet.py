@@ -13,11 +13,11 @@ from PIL import Image
 
 from perdure.platform.cluster import connection
 from perdure.platform.cluster.connection import TooFew
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.fleet.fleet import Fleet
-from perdure.platform.fleet.worker import Worker, packed
+from perdure.platform.fleet.worker import Worker
 from perdure.platform.runs import plugins
+from perdure.platform.runs.datasets import Data, packed
 from perdure.platform.runs.events import Failed, Finished, Started
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site

@@ -20,9 +20,9 @@ from perdure.platform.live import state as kept
 from perdure.platform.live.pipeline import Apart
 from perdure.platform.live.settings import Following
 from perdure.platform.runs.run import fresh
-from perdure.platform.runs.study import Busy, held
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
+from perdure.platform.storage.lock import Busy, held
 from perdure.strategies import names
 from perdure.strategies.training.loop import learn
 from perdure.strategies.training.plan import Milestone, Plan

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import perdure
-from perdure.platform.api import compare
+from perdure.platform.api import resume
 from perdure.platform.evaluation.adaptation import adapt
 from perdure.platform.evaluation.generation import Generation, generate
 from perdure.platform.evaluation.robustness import assault
-from perdure.platform.execution.executor import Data
+from perdure.platform.reports import outcome
 from perdure.platform.runs import plugins
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.identity import Changed, identified, with_content
 from perdure.platform.runs.meta_run import MetaRun
 from perdure.platform.runs.run import Run
@@ -70,13 +71,13 @@ def test_what_takes_a_finished_run_refuses_other_data(tmp_path):
     with pytest.raises(Changed, match=both):
         assault(run.id, ["fgsm"], home=str(home), samples=10)
     for look in (
-        lambda: compare.outcome(run.id, str(home)),
-        lambda: compare.resume(run.id, str(home), tracking=False, here=True),
+        lambda: outcome.outcome(run.id, str(home)),
+        lambda: resume.resume(run.id, str(home), tracking=False, here=True),
     ):
         with pytest.warns(UserWarning, match=both + r".*What is shown is of the time before"):
             look()
     with pytest.warns(UserWarning, match=both):
-        compare.resume(None, str(home), tracking=False, here=True)
+        resume.resume(None, str(home), tracking=False, here=True)
     begun = compared(home, f"split(arrays('{data}'), 2)", start=run.id).outcomes[0].run
     assert begun.start == run.id and begun.data != run.data  # weights are content too, and it learns what is there now
 
@@ -91,7 +92,7 @@ def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path):
     Command((asked,), "typed").keep(site.home)
     written(data, shuffled=True)
     with pytest.raises(Changed, match="now it is another"):
-        compare.resume(None, str(home), tracking=False, here=True)
+        resume.resume(None, str(home), tracking=False, here=True)
 
 
 def test_equal_relative_paths_in_two_folders_are_two_data_sets(tmp_path, monkeypatch):
@@ -202,7 +203,7 @@ def test_again_keeps_what_there_is_until_the_new_run_is_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.npz was not found"):
         compared(home, on, again=True)
     (tmp_path / "away.npz").rename(data)
-    assert compare.outcome(first.run.id, site.home).rows == first.rows
+    assert outcome.outcome(first.run.id, site.home).rows == first.rows
     second = compared(home, on, again=True).outcomes[0]
     assert second.rows == first.rows and second.run.id == first.run.id
     assert not list((home / "aside").iterdir())
@@ -235,7 +236,7 @@ def test_a_run_that_fails_anew_comes_back_as_it_was(tmp_path):
     mark.touch()
     second = compared(home, "split(digits, 2)", again=True, **more)
     assert [o.status for o in second.outcomes] == ["failed", "finished"]
-    back = compare.outcome(first.outcomes[0].run.id, str(home))
+    back = outcome.outcome(first.outcomes[0].run.id, str(home))
     assert back.status == "finished" and back.rows == first.outcomes[0].rows
     assert "it fails this time" in (Site(str(home)).folder(back.run) / "error.txt").read_text()
     assert not list((home / "aside").iterdir())

@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.fleet.fleet import Fleet
 from perdure.platform.runs import plugins
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Started
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.plan import Plan

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perdure.platform.api import compare
+from perdure.platform.api import resume
 from perdure.platform.cluster import connection, local
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.lookup import found
 from perdure.platform.runs.workspace import Site
 from perdure.testing.equality import same
@@ -104,7 +104,7 @@ def test_a_server_of_rays_that_dies_ends_the_command_with_a_sentence(tmp_path, s
     (said,) = [line for line in running.told if line]
     assert "has died" in said and "perdure resume, or the same command, goes on" in said
     assert [p for p in psutil.wait_procs(family, timeout=10)[1] if p.status() != psutil.STATUS_ZOMBIE] == []
-    made = compare.resume(home=str(home), here=True)
+    made = resume.resume(home=str(home), here=True)
     site, whole = Site(str(home)), Site(str(tmp_path / "whole"))
     run = found(made.outcomes[0].run.id, str(home))
     deque(execute(run, whole, Data(whole).of(run)), maxlen=0)

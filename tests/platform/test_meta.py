@@ -11,11 +11,11 @@ import torch
 
 import perdure
 from perdure.notation import NotationError
-from perdure.platform.api import compare
+from perdure.platform.api import resume
 from perdure.platform.evaluation.adaptation import adapt
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.meta_run import MetaRun, meta_build
 from perdure.platform.runs.run import Run, build
@@ -177,7 +177,7 @@ def test_learners_are_compared_in_a_table_a_report_and_mlflow(tmp_path, monkeypa
     assert [o.rows for o in again.outcomes if o.run.seed == 1] == [
         o.rows for o in result.outcomes if o.run.seed == 1 and o.status == "finished"
     ]
-    assert compare.resume(again.outcomes[0].run.id[:6], here=True).outcomes[0].status == "finished"
+    assert resume.resume(again.outcomes[0].run.id[:6], here=True).outcomes[0].status == "finished"
 
 
 def test_what_does_not_fit_is_refused_before_anything_starts(tmp_path):

@@ -7,12 +7,14 @@ from uuid import uuid4
 import pytest
 
 import perdure
-from perdure.platform.execution.execute import execute, finished
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached, Repaired, Started
-from perdure.platform.runs.sync import Damaged, Mirror, fetch
+from perdure.platform.runs.record import finished
+from perdure.platform.runs.sync import Damaged, fetch
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.checkpoints import Store
+from perdure.platform.storage.mirror import Mirror
 from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
@@ -77,7 +79,7 @@ def test_another_machine_goes_on_from_what_was_carried(url, whole, tmp_path, mon
 
 
 def test_a_checkpoint_inside_an_experience_is_carried(url, monkeypatch):
-    monkeypatch.setattr("perdure.platform.runs.sync.CHECKED", 0.0)
+    monkeypatch.setattr("perdure.platform.execution.remote.CHECKED", 0.0)
     run, site = replace(RUN, plan=Plan(epochs=30, batch_size=32)), replace(Site(url), every_steps=5)
     steps = iter(range(40))
 
@@ -133,7 +135,7 @@ def test_storage_that_makes_no_file_exclusively_settles_it_by_reading_back(url, 
 
     from fsspec.core import url_to_fs
 
-    monkeypatch.setattr("perdure.platform.runs.sync.SETTLED", 0.2)
+    monkeypatch.setattr("perdure.platform.storage.mirror.SETTLED", 0.2)
     fs, _ = url_to_fs(url)
     opened = type(fs).open
 
@@ -212,7 +214,7 @@ def test_checkpoints_of_storage_that_hold_code_are_refused(url, tmp_path):
 
 
 def test_storage_that_fails_for_a_moment_is_asked_again(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("perdure.platform.runs.sync.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("perdure.platform.storage.mirror.PAUSES", (0.01, 0.01))
     mirror = Mirror(tmp_path, url)
     (tmp_path / "journal.jsonl").write_text("a")
     mirror.claim()
@@ -234,9 +236,9 @@ def test_a_comparison_lives_in_storage(url, tmp_path, monkeypatch):
     first = perdure.compare(["naive"], tracking=False, **quick)
     assert not first.failed
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    from perdure.platform.api import compare
+    from perdure.platform.reports import outcome
 
-    known = compare.outcome(first.outcomes[0].run.id[:6], url)
+    known = outcome.outcome(first.outcomes[0].run.id[:6], url)
     assert known.status == "finished" and known.rows == first.outcomes[0].rows
     resumed = perdure.resume(home=url, tracking=False)
     assert resumed.outcomes[0].rows == known.rows

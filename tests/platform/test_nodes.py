@@ -11,10 +11,11 @@ import numpy as np
 import psutil
 import pytest
 
-from perdure.platform.execution.execute import execute, finished
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.identity import identified
 from perdure.platform.runs.journal import Journal
+from perdure.platform.runs.record import finished
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.study import Command
 from perdure.platform.runs.workspace import Site

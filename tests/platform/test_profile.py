@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.reports import profile
 from perdure.platform.reports.profile import lines, trace
+from perdure.platform.runs import workspace
 from perdure.strategies.training.profiler import Span, Total
 
 from ..browser import look
@@ -26,15 +26,15 @@ def test_a_profiled_run_tells_where_its_time_went_and_learns_what_it_would_have(
     told, folder = made(tmp_path / "profiled", "--profile")
     _, other = made(tmp_path / "plain")
     assert (folder / "journal.jsonl").read_bytes() == (other / "journal.jsonl").read_bytes()
-    assert not (other / profile.PROFILE).exists()
-    known = json.loads((folder / profile.PROFILE / "profile.json").read_text())
+    assert not (other / workspace.PROFILE).exists()
+    known = json.loads((folder / workspace.PROFILE / "profile.json").read_text())
     phases = {line["phase"]: line for line in known["phases"]}
     assert {"data", "augment", "forward", "penalty", "backward", "steer", "optimizer"} <= set(phases)
     assert {"consolidate", "evaluate", "log"} <= set(phases)
     assert sum(line["share"] for line in known["phases"]) == pytest.approx(1)
     assert phases["forward"]["calls"] == known["steps"] > 0
     assert all(name in told for name in phases) and "flame.html" in told
-    events = json.loads((folder / profile.PROFILE / "trace.json").read_text())["traceEvents"]
+    events = json.loads((folder / workspace.PROFILE / "trace.json").read_text())["traceEvents"]
     assert {"experience 1", "experience 2", "forward", "log"} <= {e["name"] for e in events}
     assert all(e["ph"] == "X" and e["dur"] >= 0 for e in events)
     program = json.loads(made(tmp_path / "profiled", "--profile", "--json")[0])
@@ -45,7 +45,7 @@ def test_a_profiled_run_tells_where_its_time_went_and_learns_what_it_would_have(
 
 def test_the_chart_shows_every_phase_and_asks_for_nothing(tmp_path):
     _, folder = made(tmp_path / "home", "--profile")
-    page = folder / profile.PROFILE / "flame.html"
+    page = folder / workspace.PROFILE / "flame.html"
     shown, asked = look(page.as_uri(), tmp_path)
     assert "experience 2" in shown and "A few steps, one by one" in shown
     assert all(f">{name}<" in shown for name in ("steer", "consolidate", "evaluate"))
@@ -55,7 +55,7 @@ def test_the_chart_shows_every_phase_and_asks_for_nothing(tmp_path):
 def test_a_run_begun_anew_forgets_its_profile(tmp_path):
     _, folder = made(tmp_path, "--profile")
     made(tmp_path, "--again")
-    assert not (folder / profile.PROFILE).exists()
+    assert not (folder / workspace.PROFILE).exists()
 
 
 def test_lines_add_up_over_experiences():

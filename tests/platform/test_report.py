@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from perdure.platform.reports.comparison import Comparison, Interval, Outcome
-from perdure.platform.reports.comparison_page import again, carried, html, percent
+from perdure.platform.reports.comparison import Comparison
+from perdure.platform.reports.comparison_page import again, html
+from perdure.platform.reports.outcome import Outcome
+from perdure.platform.reports.page import carried, percent
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.study import Command
+from perdure.strategies.metrics import Interval
 from perdure.strategies.training.plan import Plan
 
 from ..browser import look

@@ -13,12 +13,15 @@ from perdure.jobs.live_progress import _Tally
 from perdure.jobs.views.comparison import tables
 from perdure.jobs.views.run import about
 from perdure.jobs.views.search import searched_json
-from perdure.platform.reports.comparison import Comparison, Interval, Outcome
+from perdure.platform.reports.comparison import Comparison
 from perdure.platform.reports.comparison_page import html
+from perdure.platform.reports.outcome import Outcome
 from perdure.platform.runs.events import Failed, Reached, Started
 from perdure.platform.runs.run import Run
-from perdure.platform.search.results import Searched, Tried
+from perdure.platform.search.results import Searched
 from perdure.platform.search.search import Search
+from perdure.platform.search.trial_result import Tried
+from perdure.strategies.metrics import Interval
 
 MATRIX = [[1.0], [0.5, 0.8], [0.2, 0.4, 0.9]]
 
@@ -157,7 +160,7 @@ def test_there_is_a_figure_for_the_curves_and_for_every_matrix():
 
 
 def test_what_strategies_tell_is_averaged_over_seeds_and_drawn():
-    from perdure.platform.figures.canvas import cosines, told
+    from perdure.platform.figures.accuracy import cosines, told
 
     made = Comparison([outcome("gpm"), outcome("gpm", seed=1)])
     assert [row["rank/1"] for row in made.outcomes[1].extras()] == [1, 2, 3] and isnan(

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from perdure.jobs import main
 from perdure.platform.api.compare import compare
 from perdure.platform.evaluation.robustness import assault
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
+from perdure.platform.runs.command_line import line
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal, robustness, under
 from perdure.platform.runs.run import Run
-from perdure.platform.runs.study import line
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.safe_names import file_name, metric_name
 from perdure.platform.tracking import mlflow_client

@@ -13,12 +13,13 @@ import requests
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached
-from perdure.platform.runs.sync import Mirror, fetch, names
+from perdure.platform.runs.sync import fetch
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage import remote_access
+from perdure.platform.storage.mirror import Mirror, names
 from perdure.testing.equality import same
 from perdure.testing.executors import RUN, results
 
@@ -153,7 +154,7 @@ def test_a_library_that_is_not_here_is_named(url, said, monkeypatch):
 def test_a_storage_that_falls_silent_later_fails_as_a_connection_does(bucket, tmp_path, monkeypatch):
     """What is carried is tried again, and a run ends as for want of its storage."""
     mirror = Mirror(tmp_path, bucket)
-    monkeypatch.setattr("perdure.platform.runs.sync.PAUSES", (0.0,))
+    monkeypatch.setattr("perdure.platform.storage.mirror.PAUSES", (0.0,))
     monkeypatch.setattr(mirror.fs, "pipe_file", _unanswered)
     monkeypatch.setattr(mirror.fs, "ls", _unanswered)
     with pytest.raises(ConnectionError, match="EndpointConnectionError"):

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.runs.any_run import kind
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached
 from perdure.platform.runs.meta_run import MetaRun
 from perdure.platform.runs.run import Run

@@ -15,18 +15,20 @@ import pytest
 import perdure
 from perdure.jobs.terminal import console
 from perdure.jobs.views import search as shown
-from perdure.platform.execution.execute import execute, finished
+from perdure.platform.execution.attempt import execute
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.lookup import found
+from perdure.platform.runs.record import finished
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.set_aside import set_aside
 from perdure.platform.runs.study import Command
 from perdure.platform.runs.workspace import Site
 from perdure.platform.search import ray_tune, runner
 from perdure.platform.search.importance import importance
-from perdure.platform.search.results import Searched, Tried, html
+from perdure.platform.search.results import Searched, html
 from perdure.platform.search.search import Search, continual
 from perdure.platform.search.trial import Trial
+from perdure.platform.search.trial_result import Tried
 from perdure.platform.storage.checkpoints import Store
 from perdure.platform.tracking.mlflow_client import client
 from perdure.platform.tracking.tracker import Untracked

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from perdure.jobs import main
 from perdure.jobs.commands import submit as submitting
 from perdure.platform.submission import jobs
-from perdure.platform.submission.jobs import Cluster, Parcel, packed, token
+from perdure.platform.submission import parcel as jobs_parcel
+from perdure.platform.submission.jobs import Cluster, token
+from perdure.platform.submission.parcel import Parcel, packed
 
 from ..heads import head
 
@@ -254,7 +256,7 @@ def test_storage_is_this_folder_only_where_the_cluster_is_this_machine(folder):
 
 
 def test_the_package_goes_along_where_it_is_asked_for(tmp_path):
-    jobs._lay(Parcel(("run",), ("run",), whole=True), tmp_path)
+    jobs_parcel._lay(Parcel(("run",), ("run",), whole=True), tmp_path)
     assert (tmp_path / "perdure" / "__main__.py").exists() and not list(tmp_path.rglob("__pycache__"))
 
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.figures.decision_surface import SIDE, regions
-from perdure.platform.reports.comparison import Comparison, Outcome
+from perdure.platform.reports.comparison import Comparison
 from perdure.platform.reports.comparison_page import html
+from perdure.platform.reports.outcome import Outcome
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.set_aside import set_aside
 from perdure.platform.runs.workspace import Site

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from perdure.jobs import main
 from perdure.platform.api.compare import compare
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data, InProcess
+from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.executor import InProcess
 from perdure.platform.execution.replicas import choose, execute_together, pieces
 from perdure.platform.fleet.fleet import Fleet
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Grouped, Kept, Reached, Started
 from perdure.platform.runs.meta_run import MetaRun
 from perdure.platform.runs.run import Run

@@ -9,12 +9,12 @@ import psutil
 import pytest
 
 from perdure.platform.api.compare import compare
-from perdure.platform.execution.execute import execute
-from perdure.platform.execution.executor import Data
+from perdure.platform.execution.attempt import execute
 from perdure.platform.fleet.ray_train import Trainers
+from perdure.platform.runs.command_line import line
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Lost, Reached, Started
 from perdure.platform.runs.run import Run
-from perdure.platform.runs.study import line
 from perdure.platform.runs.workspace import Site
 from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import near, same

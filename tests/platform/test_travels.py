@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from perdure.jobs import main
 from perdure.platform.runs.dry_run import Look
 from perdure.platform.submission import local_data
-from perdure.platform.submission.jobs import packed
 from perdure.platform.submission.local_data import expect_seen
+from perdure.platform.submission.parcel import packed
 
 NOBODY = ["submit", "--address", "http://127.0.0.1:1"]
 

@@ -11,13 +11,15 @@ from random import Random
 
 import pytest
 
-from perdure.platform.api import compare
-from perdure.platform.execution.execute import begin, ended, execute, finished
-from perdure.platform.execution.executor import Data
-from perdure.platform.reports.comparison import Outcome
+from perdure.platform.api import compare, resume
+from perdure.platform.execution.attempt import execute
+from perdure.platform.reports import outcome
+from perdure.platform.reports.outcome import Outcome
+from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Finished, Reached, Repaired
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.meta_run import MetaRun
+from perdure.platform.runs.record import begin, ended, finished
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.verification import damage, unseal_damaged
 from perdure.platform.runs.verify_home import verified
@@ -93,7 +95,7 @@ def test_harm_to_any_file_is_noticed_or_without_effect(sites, tmp_path, kind, st
         shutil.copytree(kept, here.folder(run))
         harmed(here.folder(run) / name, harm, Random(f"{kind} {state} {case}"))
         try:
-            shown = compare.outcome(run.id, here.home)
+            shown = outcome.outcome(run.id, here.home)
         except (Damaged, ValueError) as e:
             assert name in str(e) or harm == "delete" or "is damaged" in str(e), (case, str(e))
         else:
@@ -126,7 +128,7 @@ def test_the_row_at_fault_is_named_and_the_run_goes_on_from_its_checkpoint(sites
     assert not finished(run, site)
     with pytest.raises(Damaged, match=rf"run {run.id}: row 5 of journal\.jsonl is damaged \(rows 1 to 4 are whole\); "
                        rf"perdure resume {run.id} repairs it"):  # fmt: skip
-        compare.outcome(run.id, site.home)
+        outcome.outcome(run.id, site.home)
     events = list(execute(run, site, Data(site).of(run)))
     told = [e.problem for e in events if isinstance(e, Repaired)]
     assert told[0].startswith("row 5 of journal.jsonl is damaged") and "goes on from what is whole" in told[0]
@@ -162,7 +164,7 @@ def test_an_older_checkpoint_is_not_taken_for_the_last(sites, tmp_path):
             ["naive"], "swiss_roll(3)", 1, model="mlp(8)", start=run.id, home=site.home, here=True, tracking=False
         )
     assert f"its last checkpoint, {newest.name[:26]}, is damaged or gone" in damage(site.folder(run))
-    compare.resume(run.id, site.home, tracking=False, here=True)
+    resume.resume(run.id, site.home, tracking=False, here=True)
     assert damage(site.folder(run)) == []
     assert same(ended(run, site), results(sites["continual"]["finished"], run)[1])
 
@@ -184,7 +186,7 @@ def test_what_was_written_before_rows_had_digests_is_refused(tmp_path):
     (site.folder(run) / "finished").touch()
     assert not finished(run, site)
     with pytest.raises(Damaged, match="finished is empty"):
-        compare.outcome(run.id, site.home)
+        outcome.outcome(run.id, site.home)
 
 
 def test_the_truth_is_not_looked_at_twice(sites, monkeypatch):
@@ -221,7 +223,7 @@ def test_a_home_is_looked_through_run_by_run_and_command_by_command(tmp_path):
     with pytest.raises(ValueError, match="fits none"):
         verified("zzz", str(tmp_path))
     with pytest.raises(Damaged, match=r"command\.json is damaged.*type the command again"):
-        compare.resume(None, str(tmp_path), tracking=False, here=True)
+        resume.resume(None, str(tmp_path), tracking=False, here=True)
     again = compare.compare(["naive", "rehearsal(20)"], run.stream, 1, **how)  # which repairs both
     assert [o.rows for o in again.outcomes] == [o.rows for o in made.outcomes]
     assert not any(verified("", str(tmp_path)).values())
@@ -245,7 +247,7 @@ def test_what_lies_in_storage_is_looked_at_too(tmp_path, monkeypatch, name):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine's"))
     site = Site(url)
     with suppress(ValueError):  # refused, or the truth
-        assert compare.outcome(run.id, url).rows == [e.row for e in events if isinstance(e, Reached)]
+        assert outcome.outcome(run.id, url).rows == [e.row for e in events if isinstance(e, Reached)]
     made = list(execute(run, site, Data(site).of(run)))
     assert [e.row for e in made if isinstance(e, Reached)] == [e.row for e in events if isinstance(e, Reached)]
     assert any(isinstance(e, Repaired) and f"is damaged in {root}" in e.problem for e in made)

@@ -6,7 +6,7 @@ from math import isnan
 import pytest
 
 from perdure.platform.api import compare
-from perdure.platform.execution.execute import ended
+from perdure.platform.runs.record import ended
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.strategies import metrics

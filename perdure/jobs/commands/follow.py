@@ -60,7 +60,7 @@ def follow(
         perdure follow readings --plugin sensors.py --state kinds --idle 60
     """
     arguments = {k: v for k, v in locals().items() if k not in ("recipe", "json", "plugin")}
-    from ...platform.live.session import follow as followed
+    from ...platform.api.follow import follow as followed
 
     cautioning()
     say = saying(console(stderr=True))

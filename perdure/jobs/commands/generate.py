@@ -87,7 +87,7 @@ def _shown(made: "Generated") -> None:
     from rich.text import Text
 
     from ...platform.evaluation.generation import WORDS
-    from ...platform.reports.comparison_page import carried
+    from ...platform.reports.page import carried
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="bold")

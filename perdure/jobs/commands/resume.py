@@ -29,8 +29,8 @@ def resume(
     given = {"data": data, "here": here, "slots": slots, "address": address}
     given |= {"tracking": tracking, "tracking_uri": tracking_uri, "experiment": experiment}
     changed = {k: v for k, v in given.items() if v is not None}
-    from ...platform.api import compare
+    from ...platform.api import resume as compare_resume
     from ..live_progress import Trials
 
     with Trials(console(stderr=True)) as trials:
-        conducted(lambda watch: compare.resume(id, home, watch, trials, **changed), json)
+        conducted(lambda watch: compare_resume.resume(id, home, watch, trials, **changed), json)

@@ -16,10 +16,10 @@ def show(
     recipe: o.RecipeFile = None,
 ) -> None:
     """Tell everything of one run: what it is, how far it came, its accuracy matrix. Example: `perdure show 5f2c`"""
-    from ...platform.api import compare
+    from ...platform.reports import outcome as compare_outcome
     from ...platform.runs import plugins
     from ..views.run import outcome, outcome_json
 
     plugins.load(plugin or [])
-    known = compare.outcome(run, home)
+    known = compare_outcome.outcome(run, home)
     print(outcome_json(known)) if json else outcome(known, console(), tuple(plugin or ()))

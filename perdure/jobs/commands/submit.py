@@ -83,7 +83,8 @@ def submit(
 
         perdure job list
     """
-    from ...platform.submission.jobs import Cluster, packed, runtime_environment
+    from ...platform.submission.jobs import Cluster
+    from ...platform.submission.parcel import packed, runtime_environment
 
     def done() -> int:
         more = runtime_environment(runtime) if runtime else None

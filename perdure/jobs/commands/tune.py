@@ -75,13 +75,13 @@ def tune(
 
 def _searched(arguments: dict[str, Any], json: bool) -> None:
     """Search while a line tells of every trial, show what came out, and leave with the code that says it."""
-    from ...platform.search import runner
+    from ...platform.api import tune as runner_tune
     from ..live_progress import Trials, watch
     from ..views.result import made
 
     cautioning()
     screen = console(stderr=True)
     with Trials(screen, "no trial has ended yet") as trials:
-        found = runner.tune(**arguments, watch=lambda command: watch(command, screen), hear=trials)
+        found = runner_tune.tune(**arguments, watch=lambda command: watch(command, screen), hear=trials)
     made(found, json, console())
     sys.exit(130 if found.stopped else 1 if found.failed or not found.ended else 0)

@@ -60,7 +60,7 @@ def _league_table(comparison: "Comparison", console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ...platform.reports.comparison_page import carried, percent, plain
+    from ...platform.reports.page import carried, percent, plain
 
     run = comparison.outcomes[0].run
     length = f"{run.plan.steps} steps" if run.plan.steps else f"{run.plan.epochs} epochs"

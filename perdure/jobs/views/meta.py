@@ -11,7 +11,7 @@ def meta_table(comparison: "MetaComparison", console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ...platform.reports.comparison_page import percent, plain, small
+    from ...platform.reports.page import percent, plain, small
 
     run, league = comparison.outcomes[0].run, comparison.league
     what, unit, shown = ("accuracy", " %", percent) if league[0].accuracy else ("loss", "", small)

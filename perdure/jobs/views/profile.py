@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..terminal import saying
 
 if TYPE_CHECKING:
-    from ...platform.reports.comparison import Outcome
+    from ...platform.reports.outcome import Outcome
 
 
 def profile(known: "Outcome", console) -> None:

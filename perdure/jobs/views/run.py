@@ -8,7 +8,7 @@ from ..terminal import as_json, saying
 from .profile import profile
 
 if TYPE_CHECKING:
-    from ...platform.reports.comparison import Outcome
+    from ...platform.reports.outcome import Outcome
 
 
 def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
@@ -60,7 +60,7 @@ def _matrices(known: "Outcome", console) -> None:
 
 def _extras(known: "Outcome", console) -> None:
     """What the strategy tells of itself: a line over the stream for each number, and the cosines between tasks."""
-    from ...platform.figures.canvas import cosines
+    from ...platform.figures.accuracy import cosines
 
     rows = known.extras()
     for key in dict.fromkeys(k for row in rows for k in row if not k.startswith("cosine/")):

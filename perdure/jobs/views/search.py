@@ -8,7 +8,8 @@ from ..terminal import as_json, saying
 from .comparison import comparison_json, ended, tables
 
 if TYPE_CHECKING:
-    from ...platform.search.results import Searched, Tried
+    from ...platform.search.results import Searched
+    from ...platform.search.trial_result import Tried
 
 SHOWN = 10  # trials of a search; the report has all
 

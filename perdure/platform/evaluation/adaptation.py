@@ -17,11 +17,11 @@ from ...strategies.numerics.rng import Rng
 from ...streams.datasets.arrays import plain_arrays
 from ...streams.datasets.dataset import DataError
 from ...streams.datasets.images import opened
-from ..execution.execute import ended
 from ..runs import dry_run
 from ..runs.identity import expect_same
 from ..runs.lookup import found
 from ..runs.meta_run import MetaRun, judged_model
+from ..runs.record import ended
 from ..runs.workspace import Site
 
 

@@ -27,16 +27,15 @@ from ...strategies.training.requirements import Caution
 from ...streams.datasets.dataset import Dataset, Part, Source
 from ...streams.experience import pixels
 from ...streams.names import DATASETS, data_set
-from ..execution import executor
 from ..figures.canvas import svg
 from ..figures.generators import figures
-from ..reports.comparison_page import page
-from ..runs import dry_run, sync
+from ..reports.page import page
+from ..runs import datasets, dry_run, sync
 from ..runs.identity import identified
 from ..runs.job_record import note
 from ..runs.numerics import NUMERICS
 from ..runs.workspace import Site
-from ..storage.checkpoints import write
+from ..storage.atomic import write
 from ..storage.claims import claimed
 from ..storage.disk_space import room
 from ..storage.safe_names import LONGEST_NAME, LONGEST_TAG, file_name, shortened
@@ -132,7 +131,7 @@ def generate(
     stop being finite.
     """
     dry_run.ends([generation.normal().source()] if dry_run.asked() else [], data=data)
-    site, sets = Site(home), executor.Data(Site(home, data))
+    site, sets = Site(home), datasets.Data(Site(home, data))
     sync.look(site)
     generation = identified(generation, sets)
     folder = Path(site.home) / "generated" / generation.id

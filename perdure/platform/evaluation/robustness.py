@@ -26,18 +26,19 @@ from ...strategies.attacks.threats import Gray, Threat, Transfer
 from ...strategies.training.loop import restored
 from ...streams.datasets.dataset import Dataset
 from ...streams.storage.directories import Places
-from ..execution.execute import ended, execute, expect_finished
-from ..execution.executor import Data
-from ..figures.canvas import sheet, wrapped
-from ..reports.comparison_page import digits, embedded, page
+from ..execution.attempt import execute
+from ..figures.adversarial import drawn
+from ..reports.page import digits, embedded, page
 from ..runs import dry_run, plugins, sync
+from ..runs.datasets import Data
 from ..runs.events import Failed
 from ..runs.identity import expect_same
 from ..runs.job_record import note
 from ..runs.lookup import found
+from ..runs.record import ended, expect_finished
 from ..runs.run import Run, build
 from ..runs.workspace import Site
-from ..storage.checkpoints import write
+from ..storage.atomic import write
 from ..storage.claims import claimed
 from ..storage.disk_space import room
 from ..storage.safe_names import LONGEST_NAME, LONGEST_TAG, file_name, metric_name, shortened
@@ -50,7 +51,6 @@ from ..tracking.provenance import origin
 from ..tracking.refusals import told as refused
 from ..workloads.attack_target import Target, refuse_own_loops, swift
 
-SHOWN = 8  # samples in a picture
 SHARD = 512  # samples attacked at once in this process: between them there is something to tell
 
 
@@ -245,7 +245,7 @@ def _here(stand: _Stand, attack: Attack) -> Iterator[Attacked]:
 def _shared(asked: Assault, site: Site, dataset: Dataset, slots: int | None, address: str | None) -> Iterator[Any]:
     """Strikes that deal samples out to workers; the samples of one that dies are attacked anew by another."""
     from ..cluster import connection
-    from ..fleet.worker import packed
+    from ..runs.datasets import packed
 
     ours, threads, gpus = connection.connect(address), asked.run.threads, float(asked.run.device.startswith("cuda"))
     import ray
@@ -277,7 +277,7 @@ def _shared(asked: Assault, site: Site, dataset: Dataset, slots: int | None, add
 
 def _shard(asked: Assault, site: Site, arrays: Any, attack: Attack | None, rows: Tensor) -> Any:
     """What runs in a worker: some samples attacked, and what is to be warned of."""
-    from ..fleet.worker import unpacked
+    from ..runs.datasets import unpacked
 
     plugins.load(site.plugins)
     dataset = unpacked(arrays, lambda: asked.run.source().loaded(Places(site.data)))
@@ -389,22 +389,3 @@ def _tracked(made: Damage, uri: str, experiment: str) -> str:
     except Exception as e:  # whatever is wrong there, what was found out is found out
         return f"MLflow at {masked(uri)} does not take it ({refused(e)}); the same command delivers it later"
     return ""
-
-
-def drawn(got: Attacked, title: str = "") -> Any:
-    """A figure: samples that were fooled with the answers to them above, what was added, amplified to full contrast,
-    and what came of it with the answers below.
-    """
-    rows = got.fooled.nonzero().flatten()[:SHOWN]
-    clean, moved = got.clean[rows], got.x[rows]
-    delta = moved - clean
-    most = delta.abs().amax().clamp(min=1e-12)
-    labels = ["clean", f"x {0.5 / most.item():.2g}", "attacked"]
-    figure = sheet([clean, 0.5 + 0.5 * delta / most, moved], len(rows), labels)
-    figure.axes[0].set_title(wrapped(title), pad=16)
-    axes, (height, width) = figure.axes[0], clean.shape[2:]
-    for n, row in enumerate(rows.tolist()):
-        middle = n * (width + 1) + width / 2
-        axes.text(middle, -0.6, str(got.before[row].item()), ha="center", va="bottom", fontsize=7)
-        axes.text(middle, 3 * (height + 1), str(got.after[row].item()), ha="center", va="top", fontsize=7, color="C3")
-    return figure

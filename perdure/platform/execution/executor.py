@@ -5,14 +5,12 @@ from typing import Protocol
 
 import torch
 
-from ...streams.datasets.dataset import Dataset, Source
-from ...streams.datasets.fingerprints import fingerprint
-from ...streams.storage.directories import Places
 from ..runs.any_run import AnyRun
+from ..runs.datasets import Data
 from ..runs.events import Event, Failed
 from ..runs.workspace import Site
 from ..storage import signals
-from .execute import execute
+from .attempt import execute
 from .replicas import choose, execute_together, pieces
 
 
@@ -22,51 +20,6 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class OfData(Protocol):
-    """What learns from data: a run of any kind."""
-
-    def source(self) -> Source | None: ...
-
-
-class Data:
-    """Data sets, each loaded once."""
-
-    def __init__(self, site: Site):
-        self._places, self._loaded = Places(site.data), {}
-
-    def of(self, run: OfData) -> Dataset | None:
-        """None where a run makes its own. Raises DataNotFound or DataError."""
-        source = run.source()
-        return None if source is None else self._of(source)
-
-    def fingerprint(self, run: OfData) -> str:
-        """Of the data of a run, read only where they are not known; empty where a run makes its own."""
-        source = run.source()
-        if source is None:
-            return ""
-        if source in self._loaded:
-            return self._loaded[source].fingerprint
-        return fingerprint(source, self._places, lambda: self._of(source))
-
-    def has_files(self, run: OfData) -> bool:
-        """Whether it is known which files the data of a run come from; also where those are gone."""
-        try:
-            return self.changed(run) is not None
-        except FileNotFoundError:
-            return True
-
-    def changed(self, run: OfData) -> float | None:
-        """When the newest of the files behind a run's data was changed, in seconds; None of data without files."""
-        source = run.source()
-        times = [path.stat().st_mtime for path in source.paths(self._places)] if source is not None else []
-        return max(times, default=None)
-
-    def _of(self, source: Source) -> Dataset:
-        if source not in self._loaded:
-            self._loaded[source] = source.loaded(self._places)
-        return self._loaded[source]
 
 
 class InProcess:

@@ -23,12 +23,13 @@ from ...streams.datasets.dataset import Dataset
 from ..runs.any_run import AnyRun
 from ..runs.events import Event, Failed, Grouped
 from ..runs.journal import Journal
+from ..runs.record import finished, known_divergence, resumable
 from ..runs.run import Run, build
 from ..runs.workspace import Site
 from ..storage import signals
 from ..storage.checkpoints import Store
 from ..workloads.continual import Continual
-from .execute import execute, finished, known_divergence, resumable
+from .attempt import execute
 
 WORTH = 1.1  # times as fast, below which it is left
 SHORT = 200  # steps of a run, in all, that a measurement would not pay off in

@@ -8,9 +8,9 @@ from pathlib import Path
 from ..runs import sync
 from ..runs.any_run import AnyRun
 from ..runs.events import Awaited, Event, Failed, Finished
+from ..runs.record import finished, told
 from ..runs.workspace import Site
 from ..storage.claims import LOOK, Claims
-from .execute import finished, told
 from .executor import Executor
 
 FAR = 5.0  # seconds between two looks at remote storage

@@ -7,7 +7,7 @@ from torch import Tensor
 from ...strategies.base import Chain, State, Strategy, stages
 from ...strategies.methods.generative_replay import GenerativeReplay
 from ...streams.experience import pixels
-from .canvas import sheet
+from .samples import sheet
 
 EACH = 10  # dreams of a class
 

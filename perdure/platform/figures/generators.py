@@ -13,7 +13,8 @@ from ...strategies.generators.denoising import DAE
 from ...strategies.generators.diffusion import Diffusion
 from ...strategies.generators.gan import Adversarial
 from ...strategies.numerics.rng import Rng
-from .canvas import COLOURS, new, scatter, sheet
+from .canvas import COLOURS, new
+from .samples import scatter, sheet
 
 COLUMNS = 10
 

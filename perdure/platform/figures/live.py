@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..runs.journal import Row, matrix
-from .canvas import COLOURS, MARKERS, heat_map, new
+from .accuracy import heat_map
+from .canvas import COLOURS, MARKERS, new
 
 SINGLE = 24  # classes that are drawn one by one; of more, the worst
 

@@ -12,7 +12,7 @@ from .canvas import COLOURS, MARKERS, new, wrapped
 
 def meta_curves(rows: Mapping[str, Sequence[Sequence[Row]]]) -> Any:
     """On validation tasks after adapting, over the iterations; bands are 95 % intervals over seeds."""
-    from ..reports.comparison import Interval
+    from ...strategies.metrics import Interval
 
     figure = new(7.2, 4.2)
     axes = figure.subplots()
@@ -27,7 +27,7 @@ def meta_curves(rows: Mapping[str, Sequence[Sequence[Row]]]) -> Any:
 
 def steps_curves(rows: Mapping[str, Sequence[Row]]) -> Any:
     """On test tasks, after each number of steps; bands are 95 % intervals over seeds, or over tasks for one seed."""
-    from ..reports.comparison import Interval
+    from ...strategies.metrics import Interval
 
     figure = new(7.2, 4.2)
     axes = figure.subplots()

@@ -10,15 +10,14 @@ from typing import Any
 
 from ...streams.datasets.dataset import Dataset
 from ..cluster import connection
-from ..execution.executor import Data
 from ..execution.replicas import pieces
 from ..runs.any_run import AnyRun
+from ..runs.datasets import UNSHARED, Data, packed
 from ..runs.events import Event, Failed, Finished, Grouped, Lost, Reached
 from ..runs.workspace import Site
 from ..storage import signals
 from ..storage.checkpoints import Store
 from .actor_pool import Crew, Slot, ask, got, is_ready, last_line
-from .worker import UNSHARED, packed
 
 NODE = "node has died"  # what Ray says of an actor whose machine it has lost
 STARTING = 120.0  # seconds that an actor may take to come up, torch and all, on a machine that is busy

@@ -12,12 +12,11 @@ from typing import Any, cast
 from uuid import uuid4
 
 from ..cluster import connection
-from ..execution.execute import finished, told
-from ..execution.executor import Data
 from ..runs.any_run import AnyRun, kind, run_of
+from ..runs.datasets import Data, Packed, packed, unpacked
 from ..runs.events import Event, Failed, Finished, Lost
+from ..runs.record import finished, told
 from ..runs.workspace import Site
-from .worker import Packed, packed, unpacked
 
 POLL = 0.1  # seconds between looks at what a group has to tell
 RAISED = "UserExceptionWithTraceback"  # what Train makes of what a worker raises; anything else is its death
@@ -194,7 +193,7 @@ def work(config: dict[str, Any]) -> None:
     import torch
 
     from ...strategies.distributed import collectives
-    from ..execution.execute import execute
+    from ..execution.attempt import execute
     from ..runs import plugins
 
     site, mail = config["site"], config["mail"]

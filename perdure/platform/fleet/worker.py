@@ -3,17 +3,15 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..runs.datasets import UNSHARED, Packed, unpacked
 from ..runs.workspace import Site
 from ..storage import signals
-
-Packed = dict[str, Any]  # a Dataset as numpy arrays and names, for the object store; of mapped samples, where they lie
-UNSHARED = "unshared"  # in place of it: the object store has no room
+from ..workloads.warmup import warm
 
 
 def machine() -> str:
@@ -22,33 +20,6 @@ def machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
         return socket.gethostname()
-
-
-def packed(dataset) -> Packed:
-    from ...streams.storage.memory_map import Mapped
-
-    def array(x: Any) -> Any:
-        return x.filed if isinstance(x, Mapped) else x.numpy()
-
-    parts = {f"{name}_{k}": array(getattr(part, k)) for name, part in _parts(dataset) for k in ("x", "y")}
-    experience = None if dataset.experience is None else [e.numpy() for e in dataset.experience]
-    return parts | {"classes": dataset.classes, "experience": experience, "known": dataset.known}
-
-
-def unpacked(arrays: Packed, load: Callable[[], Any]):
-    """The Dataset over the store's own memory, without a copy; a Split hands out nothing that writes to it.
-
-    load: where samples are mapped from a file that this machine does not have, it makes its own.
-    """
-    from ...streams.datasets.dataset import Dataset, Part
-    from ...streams.storage.memory_map import Filed, Mapped, read_only
-
-    given = [arrays[f"{name}_{k}"] for name in ("train", "test") for k in ("x", "y")]
-    if not all(x.present for x in given if isinstance(x, Filed)):
-        return load()
-    tensors = [Mapped(x) if isinstance(x, Filed) else read_only(x) for x in given]
-    numbers = arrays["experience"] and (read_only(arrays["experience"][0]), read_only(arrays["experience"][1]))
-    return Dataset(Part(*tensors[:2]), Part(*tensors[2:]), arrays["classes"], numbers, arrays["known"])
 
 
 class Worker:
@@ -113,21 +84,3 @@ class Worker:
 
     def _alive(self) -> None:
         self._heard = time.monotonic()
-
-
-@cache
-def warm() -> None:
-    """Take a step of a network of no use: torch loads a second's worth of modules with the first of a process, which no
-    run is to wait for, nor an experience's time to hold."""
-    import torch
-
-    from ...strategies.training.optimizers import Adam
-
-    net = torch.nn.Linear(1, 1)
-    optimizer = Adam()(net.parameters())
-    net(torch.ones(1, 1)).sum().backward()
-    optimizer.step()
-
-
-def _parts(dataset) -> Sequence[tuple[str, Any]]:
-    return ("train", dataset.train), ("test", dataset.test)

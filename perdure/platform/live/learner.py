@@ -23,14 +23,15 @@ from ...strategies.training.requirements import Caution
 from ...streams.datasets.dataset import DataError
 from ...streams.experience import Experience, Stream
 from ...streams.live.source import Arrival, SetAside
-from ..execution.execute import Due, resumable
-from ..fleet.worker import warm
+from ..execution.attempt import Due
 from ..runs.journal import Journal, row
+from ..runs.record import resumable
 from ..runs.run import fresh
 from ..runs.workspace import Site
 from ..storage import signals
 from ..storage.checkpoints import Store
 from ..storage.sealed import Damaged
+from ..workloads.warmup import warm
 from . import state as kept
 from .settings import Following
 from .state import REMEDY, STREAM

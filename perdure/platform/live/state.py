@@ -15,7 +15,8 @@ from ...streams.datasets.dataset import DataError, stratified
 from ...streams.experience import Experience, Split
 from ...streams.live.source import Arrival, SetAside
 from ..runs.journal import Journal
-from ..storage.checkpoints import opened, seal, write
+from ..storage.atomic import write
+from ..storage.checkpoints import opened, seal
 from ..storage.sealed import Damaged, Row, append, chain, line, lines, read_sealed, write_sealed
 from .settings import Following
 

@@ -2,100 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isnan, nan, sqrt
-from pathlib import Path
+from math import nan
 from typing import Any
 
-from ...strategies import metrics
 from ...strategies.attacks.names import attack, whole
+from ...strategies.metrics import Interval
 from ...strategies.names import strategy
 from ...strategies.training.requirements import caution
 from ...streams.names import stream_recipe
-from ..runs.journal import Journal, Row, matrix, robustness, under
-from ..runs.verification import sealed
-from ..runs.workspace import Site
-from . import profile
-
-METRICS = ("accuracy", "forgetting", "backward_transfer", "forward_transfer")
-LEFT = ("robust_accuracy", "robust_forgetting", "success")  # of an attack
-POISON = "poison_success"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One run and how far it came. status: finished, failed or stopped."""
-
-    run: Any  # a Run or a MetaRun
-    rows: list[Row]
-    seconds: float  # spent on its experiences
-    status: str = "finished"
-    problem: str = ""
-    profile: dict[str, Any] = field(default_factory=dict)  # where its time went, if that was asked for
-    pictures: tuple[Path, ...] = ()  # PNG files that it has drawn of itself
-
-    def metrics(self) -> dict[str, float]:
-        """What the run has come to at its end; NaN of a run that is not finished, however far it came."""
-        return self.so_far() if self.status == "finished" else dict.fromkeys(METRICS, nan)
-
-    def so_far(self) -> dict[str, float]:
-        """The same after its last row, whatever has become of it since."""
-        return metrics.summary(matrix(self.rows), self.rows[0]["baseline"]) if self.rows else {}
-
-    def robustness(self) -> dict[str, dict[str, float]]:
-        """What each of the run's attacks has left at its end; NaN of a run that is not finished."""
-        if self.status == "finished" and self.rows:
-            return robustness(self.rows)
-        return {attack: dict.fromkeys(LEFT, nan) for attack in self.run.attacks}
-
-    def poison_success(self) -> float:
-        """The share of what a poisoner of the stream wants that it gets at the run's end; NaN where there is none."""
-        return self.extras()[-1].get(POISON, nan) if self.status == "finished" and self.rows else nan
-
-    def under(self) -> dict[str, list[list[float]]]:
-        """The matrix of robust accuracy under each of the run's attacks."""
-        return under(self.rows) if self.rows else {}
-
-    def extras(self) -> list[dict[str, float]]:
-        """What the strategy told of itself, after each experience."""
-        return [{k: nan if v is None else v for k, v in row["extras"].items()} for row in self.rows]
-
-    @staticmethod
-    def of(run: Any, site: Site, status: str = "finished", problem: str = "") -> "Outcome":
-        """Raises Damaged for a finished run that is no longer as it was when it was finished."""
-        folder = site.folder(run)
-        journal, spent = Journal(folder), profile.read(folder)
-        if status == "finished":
-            rows, seconds = journal.final().rows, sealed(folder)["seconds"]
-        else:
-            rows = journal.rows()
-            seconds, problem = journal.seconds(len(rows)), "; ".join(filter(None, [problem, *journal.damage()]))
-        return Outcome(run, rows, seconds, status, problem, spent, tuple(site.pictures(run)))
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and the half-width of its 95 % interval, by Student's t; NaN half-width for one seed."""
-
-    mean: float
-    half: float
-
-    @staticmethod
-    def of(values: Sequence[float]) -> "Interval":
-        known = [v for v in values if not isnan(v)]
-        if not known:
-            return Interval(nan, nan)
-        mean = sum(known) / len(known)
-        if len(known) == 1:
-            return Interval(mean, nan)
-        from scipy.stats import t
-
-        spread = sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1))
-        return Interval(mean, float(t.ppf(0.975, len(known) - 1)) * spread / sqrt(len(known)))
-
-    @staticmethod
-    def of_all(values: Sequence[float]) -> "Interval":
-        """As `of`, and NaN where one is: a mean over those that came to something would be of better ones."""
-        return Interval(nan, nan) if any(map(isnan, values)) else Interval.of(values)
+from ..runs.journal import matrix
+from .outcome import METRICS, POISON, Outcome, Outcomes
 
 
 @dataclass(frozen=True)
@@ -114,46 +30,6 @@ class Standing:
         default_factory=dict
     )  # by attack: robust accuracy, forgetting, success
     poison_success: Interval = Interval(nan, nan)  # of what a poisoner of the stream wants; NaN where there is none
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What has become of the runs of one command."""
-
-    outcomes: list[Outcome]
-    line: str = ""  # the command that made it, as it was typed
-    report: str = ""  # path of the HTML report
-    stopped: bool = False  # whether it was interrupted
-    undelivered: str = ""  # why the tracker has not got everything yet
-    unwritten: str = ""  # why there is no report
-    how: dict[str, Any] = field(default_factory=dict)  # where and by whom it was made
-
-    def means(self) -> dict[str, float]:
-        """What a tracker is told of all runs: as "accuracy/naive" a mean over seeds, as "accuracy_ci95/naive" the
-        half-width of its interval; of one method as "accuracy" too, as its runs have it."""
-        told = {}
-        for method, known in self.standings().items():
-            ways = [f"/{method}"] + [""] * (len(self.by_method()) == 1)
-            for name, one in known.items():
-                told |= {f"{name}{way}": one.mean for way in ways} | {f"{name}_ci95{way}": one.half for way in ways}
-        return told
-
-    def standings(self) -> dict[str, dict[str, "Interval"]]:
-        """The numbers of each method over its seeds."""
-        raise NotImplementedError
-
-    def by_method(self) -> dict[str, list[Outcome]]:
-        """Finished runs, strategies or meta-learners in the order in which they were asked for."""
-        groups: dict[str, list[Outcome]] = {}
-        for outcome in self.outcomes:
-            group = groups.setdefault(outcome.run.method, [])
-            if outcome.status == "finished":
-                group.append(outcome)
-        return groups
-
-    @property
-    def failed(self) -> list[Outcome]:
-        return [o for o in self.outcomes if o.status == "failed"]
 
 
 @dataclass(frozen=True)
@@ -228,7 +104,7 @@ class Comparison(Outcomes):
 
     def figures(self) -> dict[str, Any]:
         """Matplotlib figures: "curves", and under every strategy's text the heat map of its accuracy matrix."""
-        from ..figures.canvas import curves, heat_map
+        from ..figures.accuracy import curves, heat_map
 
         groups = {s: [matrix(o.rows) for o in g] for s, g in self.by_method().items() if g}
         return {"curves": curves(groups)} | {s: heat_map(m, s) for s, m in self.matrices.items()}
@@ -240,7 +116,7 @@ class Comparison(Outcomes):
 
     def robust_figures(self) -> dict[str, Any]:
         """Matplotlib figures for each attack: curves of all strategies under it, and as "pgd: naive" heat maps."""
-        from ..figures.canvas import curves, heat_map
+        from ..figures.accuracy import curves, heat_map
 
         groups = {s: [o.under() for o in g] for s, g in self.by_method().items() if g}
         drawn = {}
@@ -252,7 +128,7 @@ class Comparison(Outcomes):
 
     def details(self) -> dict[str, Any]:
         """Matplotlib figures of what strategies told of themselves, means over seeds: as "gpm: rank"."""
-        from ..figures.canvas import told
+        from ..figures.accuracy import told
 
         groups = {s: [o.extras() for o in g] for s, g in self.by_method().items() if g}
         means = {s: _mean_extras(seeds) for s, seeds in groups.items()}

@@ -1,15 +1,17 @@
 """What runs of meta-learning came to: a table, curves, and a report, read from their journals."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import nan
 from typing import Any
 
+from ...strategies.metrics import Interval
 from ..figures.canvas import COLOURS, svg
 from ..runs.journal import Row
+from ..runs.meta_command_line import line
 from ..runs.meta_run import MetaRun
-from .comparison import Interval, Outcome, Outcomes
-from .comparison_page import embedded, page
+from .outcome import Outcome, Outcomes
+from .page import embedded, page
 
 
 @dataclass(frozen=True)
@@ -118,22 +120,6 @@ def html(comparison: MetaComparison) -> str:
         colour={name: COLOURS[n % len(COLOURS)] for n, name in enumerate(comparison.by_method())},
         again=_again(comparison),
     )
-
-
-def line(learners: Sequence[str], run: MetaRun, seeds: Sequence[int], how: dict[str, Any] | None = None) -> str:
-    """What to type for runs like `run`, of these learners from these seeds, with every setting that counts."""
-    import shlex
-
-    parts = ["--on", run.episodes, "--model", run.model]
-    parts += ["--optimizer", run.optimizer] if run.optimizer else []  # else each learner has its own
-    given = asdict(run.plan) | {"tested": run.tested, "adapted": ",".join(map(str, run.adapted)) + ","}
-    given |= {k: v for k in ("threads", "device", "loss") if (v := getattr(run, k)) != getattr(MetaRun(), k)}
-    parts += ["--compiled"] if given.pop("compiled") else []
-    parts += [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    parts += ["--data", how["data"]] if how and how.get("data") else []
-    parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
-    chosen = str(len(seeds)) if list(seeds) == list(range(len(seeds))) else ",".join(map(str, seeds)) + ","
-    return shlex.join(["perdure", "meta", *learners, *parts, "--seeds", chosen])
 
 
 def _again(comparison: MetaComparison) -> dict[str, str]:

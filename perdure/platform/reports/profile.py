@@ -8,9 +8,9 @@ from typing import Any
 
 from ...strategies.training.profiler import PHASES, STEP, Clock, Span, Total
 from ..runs.verification import whole_files
-from ..storage.checkpoints import write
+from ..runs.workspace import PROFILE
+from ..storage.atomic import write
 
-PROFILE = "profile"  # in a run's folder
 COLOURS = {
     "data": "#7a8793",
     "augment": "#b07aa1",
@@ -113,7 +113,7 @@ class _Box:
 
 def flame(title: str, clock: Clock, table: list[Line]) -> str:
     """One HTML file that asks nothing of any network."""
-    from .comparison_page import page
+    from .page import page
 
     charts = [
         ("The whole run", "Width is time: all of it, then each experience, then what it was spent on.", _summed(clock)),

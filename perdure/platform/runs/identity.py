@@ -16,10 +16,10 @@ from ...notation import spell
 from ...strategies.numerics.own_code import combined
 from ...strategies.training.requirements import Caution
 from ...streams.names import DATASETS
-from ..execution.executor import Data
 from ..storage.sealed import Damaged, read_sealed
 from . import study as commands
 from .any_run import AnyRun
+from .datasets import Data
 from .numerics import NUMERICS
 from .workspace import Site
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...strategies import metrics
 from ...strategies.training.plan import Milestone
-from ..storage.checkpoints import write
+from ..storage.atomic import write
 from ..storage.sealed import END, Chain, Damaged, Row, append, chain, digest_of, line, lines, read
 
 

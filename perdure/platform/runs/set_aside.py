@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..execution.execute import finished
 from ..storage.checkpoints import Store
 from . import sync
 from .any_run import AnyRun
 from .journal import Journal
+from .record import finished
 from .verification import FINISHED
 from .workspace import ERROR, Site
 

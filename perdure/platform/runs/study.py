@@ -1,28 +1,22 @@
 """What was asked for in one go: its runs, written down so that it can be gone on with."""
 
-import fcntl
 import hashlib
 import json
-import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..storage.checkpoints import write
+from ..storage.atomic import write
+from ..storage.lock import held
 from ..storage.sealed import Damaged, read_sealed, write_sealed
 from .any_run import AnyRun, run_of
-from .run import PLAIN, Run
+from .run import Run
 
 MOST_RUNS = 100_000  # of a command
 SEARCHED = ("trials", "by", "scheduler", "seeds", "finalists", "fresh")  # what a search has that no run has
 NEWEST = "newest"  # a file that holds the id of the command that was asked for last
-
-
-class Busy(ValueError):
-    """Another process has this command in hand."""
 
 
 def expect_runs(count: int) -> None:
@@ -113,22 +107,6 @@ class Command:
             yield
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """A lock that the machine lifts when its holder dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Busy(f"process {file.read() or '?'} is at work on this already ({folder})") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
 def folders(home: str) -> list[Path]:
     """Of all commands, the newest first."""
     files, newest = _commands(home).glob("*/command.json"), _commands(home) / NEWEST
@@ -157,30 +135,6 @@ def ids(folder: Path) -> list[str]:
 def settings(folder: Path) -> dict[str, Any]:
     """How a command was made."""
     return _read(folder)["how"]
-
-
-def line(strategies: Sequence[str], run: Run, seeds: Sequence[int], how: Mapping[str, Any] | None = None) -> str:
-    """What to type for runs like `run`, of these strategies from these seeds, with every setting that counts."""
-    parts = ["--on", run.stream, "--model", run.model, "--optimizer", run.optimizer]
-    plan = {k: v for k, v in asdict(run.plan).items() if v is not None and v != PLAIN.get(k)}
-    if run.plan.steps is not None:
-        del plan["epochs"]
-    parts += ["--compiled"] * plan.pop("compiled", False)
-    others = {k: v for k in ("threads", "device", "workers") if (v := getattr(run, k)) != getattr(Run(), k)}
-    for name, value in (plan | others).items():
-        parts += [f"--{name.replace('_', '-')}", str(value)]
-    parts += [word for text in run.attacks for word in ("--attack", text)]
-    if run.attacks:
-        parts += ["--attack-samples", str(run.attack_samples)]
-    parts += ["--start", run.start] if run.start else []
-    parts += ["--evaluate", run.evaluate] if run.evaluate else []
-    parts += [word for path in (how or {}).get("plugins", ()) for word in ("--plugin", path)]
-    parts += ["--data", how["data"]] if how and how.get("data") else []
-    if len(strategies) == len(seeds) == 1:
-        return shlex.join(["perdure", "run", *strategies, *parts, "--seed", str(seeds[0])])
-    counted = list(seeds) == list(range(len(seeds)))
-    chosen = str(len(seeds)) if counted else ",".join(map(str, seeds)) + ","
-    return shlex.join(["perdure", "compare", *strategies, *parts, "--seeds", chosen])
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -40,3 +40,6 @@ class Site:
     def pictures(self, run: AnyRun) -> list[Path]:
         """What a run has drawn of itself, in order."""
         return whole_files(self.folder(run), f"{PICTURES}/*.png")
+
+
+PROFILE = "profile"  # in a run's folder

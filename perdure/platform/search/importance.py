@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .space import Choice, LogUniform, Space
 
 if TYPE_CHECKING:
-    from .results import Tried
+    from .trial_result import Tried
 
 
 def importance(space: Space, trials: Sequence["Tried"], values: Sequence[float]) -> dict[str, float]:

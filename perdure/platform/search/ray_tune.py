@@ -13,9 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..execution.executor import Data
-from ..fleet.worker import Packed, unpacked
 from ..runs import plugins
+from ..runs.datasets import Data, Packed, unpacked
 from ..runs.workspace import Site
 from .search import Search
 from .space import Point

@@ -3,42 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import nan
 from typing import Any
 
 from ..figures.canvas import COLOURS, new, svg, wrapped
 from ..reports.comparison import Comparison
-from ..reports.comparison_page import digits, page
 from ..reports.meta_comparison import MetaComparison
+from ..reports.page import digits, page
 from ..runs.run import Run
 from .importance import importance
 from .objective import Objective
 from .search import Search
-from .space import Point, spelled
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One trial. status: finished, stopped (by a scheduler, or with the search) or failed."""
-
-    number: int
-    point: Point
-    runs: tuple[str, ...]  # ids, one for each seed
-    method: str  # its text, with the point's values in it
-    milestones: int
-    values: tuple[float, ...]  # of each objective, at its last milestone
-    status: str
-    problem: str = ""
-
-    @property
-    def reached(self) -> tuple[float, ...]:
-        """Its values; NaN where it failed, when they are the worst there are, for schedulers to rank it by."""
-        return (nan,) * len(self.values) if self.status == "failed" else self.values
-
-    @property
-    def settings(self) -> Point:
-        """The point as a reader would write it."""
-        return {name: value.removesuffix(".0") for name, value in self.point.items()}
+from .space import spelled
+from .trial_result import Tried
 
 
 @dataclass(frozen=True)

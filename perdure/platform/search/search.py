@@ -16,8 +16,8 @@ from ...strategies.numerics.own_code import combined
 from ...streams.datasets.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ...streams.scenarios.validated import Validated
-from ..execution.executor import Data
 from ..runs.any_run import AnyRun, kind, run_of
+from ..runs.datasets import Data
 from ..runs.meta_run import MetaRun
 from ..runs.run import Run
 from ..runs.study import MOST_RUNS, Command

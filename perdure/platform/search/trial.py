@@ -8,11 +8,12 @@ from typing import Any
 
 from ...strategies import names
 from ...streams.datasets.dataset import Dataset
-from ..execution.execute import begin, execute, finished, resumable
+from ..execution.attempt import execute
 from ..runs import sync
 from ..runs.any_run import AnyRun
 from ..runs.events import Event, Failed, Reached
 from ..runs.journal import Journal, Row
+from ..runs.record import begin, finished, resumable
 from ..runs.workspace import Site
 from ..storage.checkpoints import Store
 from ..storage.claims import claimed

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 import torch
 
+from .atomic import whole
+
 KEPT = 2  # the newest may be the one that was being written when the machine died
 TORN = re.compile(r"-(\d{4})(?:\.pt|\.jsonl)?\.\d+\.part$")  # an attempt's file that is not whole yet
 DIGEST = 64  # bytes of a SHA-256 in hexadecimal
@@ -114,31 +116,6 @@ def opened(path: Path) -> dict[str, Any] | None:
     if hashlib.sha256(content).hexdigest().encode() != kept[:DIGEST]:
         return None
     return torch.load(io.BytesIO(content), weights_only=True)
-
-
-def write(path: Path, content: bytes | memoryview, mark: str = "") -> None:
-    """A file that is there whole or not at all, even where the machine dies. mark: as of `whole`."""
-    whole(path, lambda file: file.write(content), mark=mark)
-
-
-def whole(
-    path: Path, fill: Callable[[IO[bytes]], object], allowed: Callable[[], object] = lambda: None, mark: str = ""
-) -> None:
-    """What `fill` writes, as a file that is there whole or not at all. allowed: asked last, raises where it is not.
-
-    mark: of an attempt, as -0001, in the name under which the file is written, where the file's own has none: so a
-    newer attempt knows what this one was killed over.
-    """
-    part = path.with_name(f".{path.name}{mark}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        allowed()
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digested(checkpoint: dict[str, Any], file: IO[bytes]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import write
+from .atomic import write
 
 Row = dict[str, Any]
 LENGTH = 16  # hexadecimal digits of a row's digest

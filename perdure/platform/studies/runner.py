@@ -7,15 +7,17 @@ from dataclasses import replace
 
 from ...errors import asks_to_leave, place
 from ...strategies.training.requirements import Caution
-from ..execution.execute import finished
-from ..execution.executor import Data, Executor
+from ..execution.executor import Executor
 from ..execution.shared import made
-from ..reports.comparison import Comparison, Outcome
+from ..reports.comparison import Comparison
+from ..reports.outcome import Outcome
 from ..runs import sync
 from ..runs.any_run import AnyRun, kind
+from ..runs.datasets import Data
 from ..runs.events import Event, Failed, Finished
 from ..runs.identity import expect_same
 from ..runs.job_record import note
+from ..runs.record import finished
 from ..runs.study import Command
 from ..runs.workspace import Site
 from ..storage.disk_space import room, written

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...notation import NotationError
-from ..reports.comparison import Outcome
+from ..reports.outcome import Outcome
 from ..runs import study as commands
 from ..runs import sync
 from ..runs.any_run import kind
 from ..runs.job_record import noted
 from ..runs.verification import FINISHED, damage, is_finished
 from ..runs.workspace import Site
-from ..storage.checkpoints import write
+from ..storage.atomic import write
 from ..storage.sealed import Damaged, read_sealed, sha256, write_sealed
 from ..tracking.addresses import file_of
 

@@ -8,10 +8,9 @@ from typing import Any
 from ...notation import spell
 from ...streams.datasets.dataset import Source
 from ...streams.names import DATASETS
-from ..reports.profile import PROFILE
 from ..runs.any_run import AnyRun, kind
 from ..runs.journal import Journal
-from ..runs.workspace import Site
+from ..runs.workspace import PROFILE, Site
 from ..storage.safe_names import LONGEST_DATA_SET, LONGEST_PARAM, file_name, shortened
 
 # of whatever kind something is, its parameters have one name for the same thing

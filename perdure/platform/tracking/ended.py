@@ -6,8 +6,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ..execution.execute import picture
-from ..storage.checkpoints import write
+from ..runs.record import picture
+from ..storage.atomic import write
 from ..storage.safe_names import file_name
 from ..storage.sealed import Damaged, read_sealed, write_sealed
 from .tracker import Told

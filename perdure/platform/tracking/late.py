@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from ...notation import NotationError
 from ..runs import study as commands
-from ..runs.study import Busy
 from ..runs.workspace import Site
+from ..storage.lock import Busy
 from .command_mirror import CommandMirror
 from .delivery import Delivery
 from .mlflow_client import known_by

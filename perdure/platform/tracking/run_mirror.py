@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..execution.execute import begin, finished
 from ..runs.any_run import AnyRun
 from ..runs.journal import Journal
+from ..runs.record import begin, finished
 from ..runs.workspace import Site
 from ..storage.safe_names import LONGEST_NAME, LONGEST_TAG, shortened
 from ..storage.sealed import read_sealed, write_sealed

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ..execution.execute import ended
 from ..runs import sync
 from ..runs.lookup import found
 from ..runs.meta_run import MetaRun
+from ..runs.record import ended
 from ..runs.run import Run
 from ..runs.workspace import Site
 
