@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .platform.api.compare import compare
     from .platform.api.follow import follow
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from .strategies.registry import register
 
 __all__ = ["__version__", "attack", "compare", "follow", "meta", "register", "resume", "tune"]
-__version__ = "0.1.0"
 
 _HOMES = {
     "attack": ".strategies.attacks.evaluate",

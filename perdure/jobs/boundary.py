@@ -77,10 +77,10 @@ def _leave(message: str, code: int) -> NoReturn:
 
 def _fault(error: BaseException) -> str:
     """Write down all that a report needs, and say where it lies."""
-    from .. import __version__
     from ..platform.storage.locations import fetch_line
     from ..platform.storage.secrets import masked
     from ..streams.storage.directories import user_cache
+    from ..version import __version__
 
     versions = f"perdure {__version__}, Python {platform.python_version()}, {platform.platform()}"
     line = " ".join(["perdure", *sys.argv[1:]])

@@ -8,7 +8,7 @@ class TestMine(ExecutorSuite):
 from contextlib import closing
 from dataclasses import replace
 
-from ..platform.execution.attempt import execute
+from ..platform.execution.execute import execute
 from ..platform.execution.executor import Executor
 from ..platform.runs.datasets import Data
 from ..platform.runs.events import Failed, Finished, Grouped, Reached, Started

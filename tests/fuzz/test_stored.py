@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.platform.api import compare, resume
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.reports import outcome
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.identity import identified

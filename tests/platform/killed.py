@@ -11,13 +11,13 @@ import sys
 import time
 from collections import deque
 
-from perdure.platform.execution.attempt import execute
-from perdure.platform.runs import any_run
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.meta_run import MetaRun
 from perdure.platform.runs.record import finished
 from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
+from perdure.platform.workloads.kinds import workload
 from perdure.platform.workloads.warmup import warm
 from perdure.strategies.meta.loop import MetaPlan
 from perdure.strategies.training.plan import Plan
@@ -36,7 +36,7 @@ def main(home: str, seed: int, kind: str) -> None:
     run = RUNS[kind]
     site = Site(home, every_steps=3)
     dataset, chance, deaths = Data(site).of(run), random.Random(seed), 0
-    any_run.kind(run).refuse(run, dataset, site)  # what torch imports late is imported once, before the forks
+    workload(run).refuse(run, dataset, site)  # what torch imports late is imported once, before the forks
     warm()
     gc.collect()
     gc.freeze()  # a child that looks through all of it copies every page, and is killed before its first step

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.any_run import AnyRun
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal

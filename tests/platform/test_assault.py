@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from perdure.jobs import main
 from perdure.platform.evaluation.robustness import assault
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.figures.adversarial import drawn
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.run import Run

@@ -2,7 +2,7 @@
 
 import torch
 
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.figures.generated_samples import EACH, drawn, pools
 from perdure.platform.reports.comparison import Comparison
 from perdure.platform.reports.comparison_page import html

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from perdure.platform.api import compare
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.execution.executor import InProcess
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached, Started

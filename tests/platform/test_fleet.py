@@ -13,7 +13,7 @@ from PIL import Image
 
 from perdure.platform.cluster import connection
 from perdure.platform.cluster.connection import TooFew
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.fleet.fleet import Fleet
 from perdure.platform.fleet.worker import Worker
 from perdure.platform.runs import plugins

@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.fleet.fleet import Fleet
 from perdure.platform.runs import plugins
 from perdure.platform.runs.datasets import Data

@@ -14,7 +14,7 @@ import pytest
 
 from perdure.platform.api import resume
 from perdure.platform.cluster import connection, local
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.lookup import found
 from perdure.platform.runs.workspace import Site

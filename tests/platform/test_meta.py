@@ -13,7 +13,7 @@ import perdure
 from perdure.notation import NotationError
 from perdure.platform.api import resume
 from perdure.platform.evaluation.adaptation import adapt
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.fleet.fleet import Fleet
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 import perdure
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached, Repaired, Started
 from perdure.platform.runs.record import finished

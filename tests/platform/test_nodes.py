@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.identity import identified
 from perdure.platform.runs.journal import Journal

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from perdure.jobs import main
 from perdure.platform.api.compare import compare
 from perdure.platform.evaluation.robustness import assault
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.command_line import line
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal, robustness, under

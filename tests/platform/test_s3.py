@@ -13,7 +13,7 @@ import requests
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached
 from perdure.platform.runs.sync import fetch

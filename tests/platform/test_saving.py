@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from perdure.platform.execution.attempt import execute
-from perdure.platform.runs.any_run import kind
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Failed, Finished, Reached
 from perdure.platform.runs.meta_run import MetaRun
@@ -18,6 +17,7 @@ from perdure.platform.runs.run import Run
 from perdure.platform.runs.workspace import Site
 from perdure.platform.storage.background_saver import Saving
 from perdure.platform.storage.checkpoints import Store
+from perdure.platform.workloads.kinds import workload
 from perdure.strategies.meta.loop import MetaPlan
 from perdure.strategies.training.plan import Plan
 from perdure.testing.equality import same
@@ -44,7 +44,7 @@ def of(strategy: str) -> Run:
 def test_nothing_that_comes_later_changes_a_checkpoint(run, tmp_path):
     """Not the next steps, and not the consolidation: it may be written whenever there is time."""
     site = Site(str(tmp_path))
-    work = kind(run).work(run, Data(site).of(run), lambda: None, site)
+    work = workload(run).work(run, Data(site).of(run), lambda: None, site)
     kept, then = [], []
     for step in work.steps(None, lambda: True):
         kept.append(step.checkpoint)

@@ -15,7 +15,7 @@ import pytest
 import perdure
 from perdure.jobs.terminal import console
 from perdure.jobs.views import search as shown
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.lookup import found
 from perdure.platform.runs.record import finished

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perdure.platform.execution import shared
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.execution.executor import InProcess
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.events import Awaited, Failed, Finished, Started

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.figures.decision_surface import SIDE, regions
 from perdure.platform.reports.comparison import Comparison
 from perdure.platform.reports.comparison_page import html

@@ -12,7 +12,7 @@ import perdure
 from perdure.jobs import main
 from perdure.notation import read, spell
 from perdure.platform.evaluation.robustness import COLUMNS, assault
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.run import Run

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from perdure.jobs import main
 from perdure.platform.api.compare import compare
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.execution.executor import InProcess
 from perdure.platform.execution.replicas import choose, execute_together, pieces
 from perdure.platform.fleet.fleet import Fleet

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from perdure.platform.api.compare import compare
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.fleet.ray_train import Trainers
 from perdure.platform.runs.command_line import line
 from perdure.platform.runs.datasets import Data

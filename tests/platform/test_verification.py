@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from perdure.platform.api import compare, resume
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.reports import outcome
 from perdure.platform.reports.outcome import Outcome
 from perdure.platform.runs.datasets import Data

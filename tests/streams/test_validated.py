@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from perdure.notation import NotationError
-from perdure.platform.execution.attempt import execute
+from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.journal import Journal
 from perdure.platform.runs.run import Run

@@ -6,7 +6,7 @@ def version() -> None:
     from importlib.metadata import version as of
     from platform import python_version
 
-    from ... import __version__
+    from ...version import __version__
 
     print(f"perdure {__version__}")
     print(f"python {python_version()}")

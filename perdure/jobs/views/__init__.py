@@ -1,0 +1,1 @@
+"""Results as a terminal and other programs read them."""

@@ -16,8 +16,8 @@ def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ...platform.reports.kinds import reporting
     from ...platform.reports.meta_comparison import told
-    from ...platform.runs.any_run import kind
     from ...platform.runs.meta_run import MetaRun
     from ...strategies.attacks.names import whole
 
@@ -37,7 +37,7 @@ def outcome(known: "Outcome", console, plugins: Sequence[str] = ()) -> None:
         _matrices(known, console)
     if known.profile:
         profile(known, console)
-    again = kind(run).line([run.method], run, [run.seed], {"plugins": plugins})
+    again = reporting(run).line([run.method], run, [run.seed], {"plugins": plugins})
     saying(console)(f"\nmake it again:\n  {again}")
 
 

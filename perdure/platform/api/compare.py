@@ -1,4 +1,4 @@
-"""What Python users call; the command line calls the same."""
+"""Learn a stream with several strategies from several seeds, and compare them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,8 +14,8 @@ from ...strategies.training.plan import Plan
 from ...streams.names import DATASETS, STREAMS
 from ...streams.recipe import Recipe
 from ..reports.comparison import Comparison
+from ..reports.kinds import reporting
 from ..runs import dry_run, plugins
-from ..runs.any_run import kind
 from ..runs.lookup import found
 from ..runs.study import Command, seeds_of
 from ..studies.make import make
@@ -81,5 +81,5 @@ def compare(
     common |= {"start": found(start, where.home).id if start and not dry_run.asked() else "", "evaluate": evaluate}
     asked = Command.grid(texts, chosen, **common)
     dry_run.ends((run.source() for run in asked.runs), data=where.data)
-    line = kind(asked.runs[0]).line(asked.methods, asked.runs[0], chosen, asdict(where.settled()))
+    line = reporting(asked.runs[0]).line(asked.methods, asked.runs[0], chosen, asdict(where.settled()))
     return make(replace(asked, line=line), where, again, watch, typed=True)

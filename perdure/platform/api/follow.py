@@ -1,4 +1,4 @@
-"""TODO"""
+"""Learn from a live source as it grows."""
 
 import os
 import warnings

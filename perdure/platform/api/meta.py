@@ -1,4 +1,4 @@
-"""TODO"""
+"""Meta-learn episodes with several learners from several seeds."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,9 +11,9 @@ from ...strategies.meta.losses import Loss
 from ...strategies.meta.names import LOSSES, META_LEARNERS
 from ...streams.episodes import EpisodeRecipe
 from ...streams.names import DATASETS, EPISODES, episode_recipe
+from ..reports.kinds import reporting
 from ..reports.meta_comparison import MetaComparison
 from ..runs import dry_run, plugins
-from ..runs.any_run import kind
 from ..runs.meta_run import MetaRun
 from ..runs.study import Command, seeds_of
 from ..studies.make import make
@@ -82,5 +82,5 @@ def meta(
     command = Command(tuple({run.id: run for run in runs}.values()))
     dry_run.ends((run.source() for run in runs), data=where.data)
     asked = replace(runs[0], optimizer=optimizer and runs[0].optimizer)
-    line = kind(asked).line(command.methods, asked, chosen, asdict(where.settled()))
+    line = reporting(asked).line(command.methods, asked, chosen, asdict(where.settled()))
     return make(replace(command, line=line), where, again, watch, typed=True)

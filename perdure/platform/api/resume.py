@@ -1,11 +1,11 @@
-"""TODO"""
+"""Resume a study, a search or a run."""
 
 from collections.abc import Callable
 from typing import Any
 
+from ..reports.kinds import reporting
 from ..runs import plugins, sync
 from ..runs import study as commands
-from ..runs.any_run import kind
 from ..runs.datasets import Data
 from ..runs.identity import doubt_same
 from ..runs.lookup import found
@@ -52,4 +52,4 @@ def resume(
     unseal_damaged(site.folder(run))
     if finished(run, site):
         doubt_same([run], site, Data(Site(home, how.data)))
-    return make(Command((run,), kind(run).line([run.method], run, [run.seed])), how, watch=watch)
+    return make(Command((run,), reporting(run).line([run.method], run, [run.seed])), how, watch=watch)

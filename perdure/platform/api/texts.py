@@ -1,4 +1,4 @@
-"""TODO"""
+"""Texts and objects alike, as texts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

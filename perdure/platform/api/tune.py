@@ -1,4 +1,4 @@
-"""TODO"""
+"""Search the settings of a strategy or of a meta-learner."""
 
 import ast
 from collections.abc import Sequence

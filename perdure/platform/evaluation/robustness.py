@@ -26,7 +26,7 @@ from ...strategies.attacks.threats import Gray, Threat, Transfer
 from ...strategies.training.loop import restored
 from ...streams.datasets.dataset import Dataset
 from ...streams.storage.directories import Places
-from ..execution.attempt import execute
+from ..execution.execute import execute
 from ..figures.adversarial import drawn
 from ..reports.page import digits, embedded, page
 from ..runs import dry_run, plugins, sync

@@ -1,4 +1,4 @@
-"""TODO"""
+"""One attempt at a run: from its newest checkpoint to its end, as a series of events."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from ...limits import is_out_of_memory
 from ...strategies.numerics.divergence import Diverged
 from ...strategies.numerics.own_code import combined
 from ...streams.datasets.dataset import Dataset
-from ..runs.any_run import AnyRun, kind
+from ..runs.any_run import AnyRun
 from ..runs.events import Event, Failed, Finished, Kept, Reached, Repaired, Started
 from ..runs.journal import Journal
 from ..runs.record import begin, finished, known_divergence, picture, resumable, told
@@ -25,12 +25,13 @@ from ..storage.background_saver import Saving
 from ..storage.checkpoints import Fenced, Store
 from ..storage.disk_space import full, is_full
 from ..storage.locations import JOB, line_for
+from ..workloads.kinds import workload
 from ..workloads.work import Work
 
 ALONE = "Expected more than 1 value per channel when training"  # torch's words for a batch of one
 
 
-def execute(
+def attempt_run(
     run: AnyRun,
     site: Site,
     dataset: Dataset | None,
@@ -42,11 +43,6 @@ def execute(
     alive: called after every step. part: its work, where that is done together with others'. Whatever goes wrong ends
     in a Failed event; KeyboardInterrupt is raised.
     """
-    if site.storage:
-        from .remote import mirrored
-
-        yield from mirrored(run, site, dataset, alive)
-        return
     folder = site.folder(run)
     if finished(run, site):
         yield from told(run, site)
@@ -83,7 +79,7 @@ def execute(
 def _attempt(run, site, dataset, store, journal, attempt, alive, part):
     torch.set_num_threads(run.threads)
     folder, data = site.folder(run), dataset.fingerprint if dataset is not None else ""
-    work = part or kind(run).work(run, dataset, alive, site)
+    work = part or workload(run).work(run, dataset, alive, site)
     checkpoint, rows = resumable(store, journal)
     if data != (run.data or (checkpoint or {}).get("data", data)):
         raise ValueError(

@@ -10,7 +10,7 @@ from ..runs.datasets import Data
 from ..runs.events import Event, Failed
 from ..runs.workspace import Site
 from ..storage import signals
-from .attempt import execute
+from .execute import execute
 from .replicas import choose, execute_together, pieces
 
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""A run whose folder lies in remote storage: brought before an attempt, carried while it goes on."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from ..runs.workspace import Site
 from ..storage.checkpoints import Fenced
 from ..storage.mirror import Mirror
 from ..storage.sealed import Damaged
-from .attempt import execute
+from .attempt import attempt_run
 
 CHECKED = 1.0  # seconds between looks for a checkpoint that is not there yet
 
 
 def mirrored(run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[], None]) -> Iterator[Event]:
-    """`execute` in a folder of this attempt's own, that storage has a mirror of: brought before, carried after."""
+    """`attempt_run` in a folder of this attempt's own, that storage has a mirror of: brought before, carried after."""
     with TemporaryDirectory(prefix="perdure-", ignore_cleanup_errors=True) as scratch:
         here = replace(site, home=scratch, storage="")
         mirror = _of_run(run.id, here, site.storage)
@@ -42,7 +42,7 @@ def mirrored(run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[
             if attempt > 1:  # the same number on this machine
                 here.folder(run).mkdir(parents=True, exist_ok=True)
                 (here.folder(run) / f"attempt-{attempt - 1:04d}").touch()
-            for event in execute(run, here, dataset, carry):
+            for event in attempt_run(run, here, dataset, carry):
                 if not (isinstance(event, Failed) and event.kind == "taken"):
                     mirror.push()
                 yield event

@@ -29,7 +29,7 @@ from ..runs.workspace import Site
 from ..storage import signals
 from ..storage.checkpoints import Store
 from ..workloads.continual import Continual
-from .attempt import execute
+from .execute import execute
 
 WORTH = 1.1  # times as fast, below which it is left
 SHORT = 200  # steps of a run, in all, that a measurement would not pay off in

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Accuracy of a stream: curves, matrices, and the angles between gradients."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Adversarial samples beside the samples that they were made from."""
 
 from typing import Any
 

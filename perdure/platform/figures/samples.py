@@ -1,4 +1,4 @@
-"""TODO"""
+"""Samples as pictures: sheets of images, and points in the plane."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -12,11 +12,12 @@ from typing import Any, cast
 from uuid import uuid4
 
 from ..cluster import connection
-from ..runs.any_run import AnyRun, kind, run_of
+from ..runs.any_run import AnyRun, run_of
 from ..runs.datasets import Data, Packed, packed, unpacked
 from ..runs.events import Event, Failed, Finished, Lost
 from ..runs.record import finished, told
 from ..runs.workspace import Site
+from ..workloads.kinds import workload
 
 POLL = 0.1  # seconds between looks at what a group has to tell
 RAISED = "UserExceptionWithTraceback"  # what Train makes of what a worker raises; anything else is its death
@@ -193,7 +194,7 @@ def work(config: dict[str, Any]) -> None:
     import torch
 
     from ...strategies.distributed import collectives
-    from ..execution.attempt import execute
+    from ..execution.execute import execute
     from ..runs import plugins
 
     site, mail = config["site"], config["mail"]
@@ -203,7 +204,7 @@ def work(config: dict[str, Any]) -> None:
     dataset = unpacked(held, lambda: Data(site).of(run)) if held else None
     torch.set_num_threads(run.threads)
     if collectives.rank() > 0:
-        for _ in kind(run).work(run, dataset, lambda: None, site).steps(None, lambda: False):
+        for _ in workload(run).work(run, dataset, lambda: None, site).steps(None, lambda: False):
             pass
         return
     for event in execute(run, site, dataset, _Wanted(mail)):

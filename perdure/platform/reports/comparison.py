@@ -13,6 +13,8 @@ from ...streams.names import stream_recipe
 from ..runs.journal import matrix
 from .outcome import METRICS, POISON, Outcome, Outcomes
 
+UNKNOWN = Interval(nan, nan)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -29,7 +31,7 @@ class Standing:
     under: dict[str, dict[str, Interval]] = field(
         default_factory=dict
     )  # by attack: robust accuracy, forgetting, success
-    poison_success: Interval = Interval(nan, nan)  # of what a poisoner of the stream wants; NaN where there is none
+    poison_success: Interval = UNKNOWN  # of what a poisoner of the stream wants; NaN where there is none
 
 
 @dataclass(frozen=True)

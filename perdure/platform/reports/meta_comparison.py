@@ -111,7 +111,7 @@ def html(comparison: MetaComparison) -> str:
         name: [embedded(p) for p in group[0].pictures] for name, group in comparison.by_method().items() if group
     }
     return page(
-        "meta/meta.html",
+        "meta.html",
         comparison=comparison,
         league=comparison.league,
         run=comparison.outcomes[0].run,

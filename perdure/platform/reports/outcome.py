@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a run has come to, and what its metrics are."""
 
 from dataclasses import dataclass, field
 from math import nan
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...strategies import metrics
+from ...strategies.metrics import Interval
 from ..runs.datasets import Data
 from ..runs.identity import doubt_same
 from ..runs.journal import Journal, Row, matrix, robustness, under
@@ -96,7 +97,7 @@ class Outcomes:
                 told |= {f"{name}{way}": one.mean for way in ways} | {f"{name}_ci95{way}": one.half for way in ways}
         return told
 
-    def standings(self) -> dict[str, dict[str, "Interval"]]:
+    def standings(self) -> dict[str, dict[str, Interval]]:
         """The numbers of each method over its seeds."""
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""A report as one HTML file that needs no network, and numbers as it writes them."""
 
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -7,8 +7,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...strategies.metrics import Interval
+from ...version import __version__
 
 
 def page(template: str, **values: Any) -> str:

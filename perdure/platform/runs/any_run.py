@@ -2,22 +2,10 @@
 
 from typing import Any
 
-from ..workloads.work import Kind
 from .meta_run import MetaRun
 from .run import Run
 
 AnyRun = Run | MetaRun
-
-
-def kind(run: AnyRun) -> Kind:
-    """What runs of this kind do in their own way."""
-    if isinstance(run, MetaRun):
-        from ..workloads.meta_learning import META
-
-        return META
-    from ..workloads.continual import CONTINUAL
-
-    return CONTINUAL
 
 
 def run_of(row: dict[str, Any]) -> AnyRun:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The command line that reproduces runs of strategies."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The data set of a run: loaded once per process, and sent to workers that see no files."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol

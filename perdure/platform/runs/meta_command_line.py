@@ -1,4 +1,4 @@
-"""TODO"""
+"""The command line that reproduces runs of meta-learners."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

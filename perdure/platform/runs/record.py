@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a run's folder records: its parts, its results once it is finished, and where it can be resumed."""
 
 import io
 import time

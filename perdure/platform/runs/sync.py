@@ -1,9 +1,4 @@
-"""Results in remote storage: what an attempt keeps on its machine is carried to an fsspec address, and brought back.
-
-A folder there holds one more for every attempt. An attempt writes to its own alone, under names that hold a digest of
-the content, and says in a manifest, written last, which files its state consists of. So nobody reads half a state, and
-an attempt that was taken over can harm nothing of the newer one's, whatever it still writes.
-"""
+"""Folders of runs and studies, brought from remote storage and carried to it."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -127,7 +127,7 @@ def html(made: Searched) -> str:
 
     search = made.search
     return page(
-        "search/search.html",
+        "search.html",
         made_search=made,
         run=search.run,
         meta=not isinstance(search.run, Run),

@@ -13,8 +13,9 @@ from ...strategies.meta.base import MetaLearner
 from ...strategies.meta.names import META_LEARNERS
 from ...streams.names import stream_recipe
 from ..cluster import connection
+from ..reports.kinds import reporting
 from ..runs import sync
-from ..runs.any_run import AnyRun, kind
+from ..runs.any_run import AnyRun
 from ..runs.datasets import Data, packed
 from ..runs.events import Failed, Finished, Reached
 from ..runs.job_record import note
@@ -193,7 +194,7 @@ def _finals(made: Searched, how: How, log: Log, data: Data, again: bool, watch: 
     for runs in groups.values():
         seeds = list(dict.fromkeys(run.seed for run in runs))
         final = Command(tuple(sorted(runs, key=lambda run: run.seed)))
-        typed = kind(runs[0]).line(final.methods, runs[0], seeds, asdict(how))
+        typed = reporting(runs[0]).line(final.methods, runs[0], seeds, asdict(how))
         comparisons.append(make(replace(final, line=typed), how, again, watched, data=data))
     return comparisons
 

@@ -16,13 +16,14 @@ from ...strategies.numerics.own_code import combined
 from ...streams.datasets.dataset import Dataset
 from ...streams.names import DATASETS, EPISODES, STREAMS, episode_recipe, stream_recipe
 from ...streams.scenarios.validated import Validated
-from ..runs.any_run import AnyRun, kind, run_of
+from ..runs.any_run import AnyRun, run_of
 from ..runs.datasets import Data
 from ..runs.meta_run import MetaRun
 from ..runs.run import Run
 from ..runs.study import MOST_RUNS, Command
 from ..runs.workspace import Site
 from ..studies.runner import check
+from ..workloads.kinds import workload
 from .objective import Objective
 from .space import DISTRIBUTIONS, Point, Space, Text
 
@@ -138,7 +139,7 @@ class Search:
         for point in self.space.corners():
             run = self.runs(point)[0]
             try:
-                kind(run).refuse(run, data.of(run), site)
+                workload(run).refuse(run, data.of(run), site)
             except ValueError as e:
                 settings = ", ".join(f"{name} = {value}" for name, value in point.items())
                 raise ValueError(f"{e} (at {settings})") from None

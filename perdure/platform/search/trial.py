@@ -8,7 +8,7 @@ from typing import Any
 
 from ...strategies import names
 from ...streams.datasets.dataset import Dataset
-from ..execution.attempt import execute
+from ..execution.execute import execute
 from ..runs import sync
 from ..runs.any_run import AnyRun
 from ..runs.events import Event, Failed, Reached

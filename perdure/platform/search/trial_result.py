@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a trial of a search has come to."""
 
 from dataclasses import dataclass
 from math import nan

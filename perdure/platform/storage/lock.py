@@ -1,4 +1,4 @@
-"""TODO"""
+"""A lock on a folder, which the system lifts when its holder dies."""
 
 import fcntl
 import os

@@ -1,4 +1,9 @@
-"""TODO"""
+"""A folder of this machine and its counterpart in remote storage, at an fsspec address.
+
+A folder there holds one more for every attempt. An attempt writes to its own alone, under names that hold a digest of
+the content, and writes a manifest last, which lists the files of its state. So nobody reads half a state, and an
+attempt that was taken over can harm nothing of the newer one's, whatever it still writes.
+"""
 
 import json
 import logging

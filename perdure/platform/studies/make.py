@@ -1,4 +1,4 @@
-"""TODO"""
+"""Makes the runs of a study, or resumes them."""
 
 from dataclasses import replace
 from typing import Any

@@ -10,9 +10,10 @@ from ...strategies.training.requirements import Caution
 from ..execution.executor import Executor
 from ..execution.shared import made
 from ..reports.comparison import Comparison
+from ..reports.kinds import reporting
 from ..reports.outcome import Outcome
 from ..runs import sync
-from ..runs.any_run import AnyRun, kind
+from ..runs.any_run import AnyRun
 from ..runs.datasets import Data
 from ..runs.events import Event, Failed, Finished
 from ..runs.identity import expect_same
@@ -22,6 +23,7 @@ from ..runs.study import Command
 from ..runs.workspace import Site
 from ..storage.disk_space import room, written
 from ..tracking.tracker import Tracker
+from ..workloads.kinds import workload
 
 Watch = Callable[[Command], AbstractContextManager[Callable[[Event], None]]]  # what is told of the events
 
@@ -52,7 +54,7 @@ def check(command: Command, site: Site, data: Data, again: bool = False) -> None
 
 def _doubt(run: AnyRun, site: Site, data: Data) -> str:
     try:
-        return kind(run).refuse(run, data.of(run), site)
+        return workload(run).refuse(run, data.of(run), site)
     except SystemExit as e:
         if not asks_to_leave(e):
             raise
@@ -95,7 +97,7 @@ def conduct(
             stopped = True
         outcomes = [_outcome(run, site, ends.get(run.id)) for run in command.runs]
         path = command.folder(site.home) / "report.html"
-        ours = kind(command.runs[0])
+        ours = reporting(command.runs[0])
         comparison = ours.compared(outcomes, command.line, str(path), stopped, how=command.how)
         unwritten = written(path, ours.report(comparison).encode())
         undelivered = tracker.end(comparison)

@@ -1,4 +1,4 @@
-"""TODO"""
+"""How and where runs are made."""
 
 import os
 from dataclasses import asdict, dataclass, replace

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...notation import NotationError
+from ..reports.kinds import reporting
 from ..reports.outcome import Outcome
 from ..runs import study as commands
 from ..runs import sync
-from ..runs.any_run import kind
 from ..runs.job_record import noted
 from ..runs.verification import FINISHED, damage, is_finished
 from ..runs.workspace import Site
@@ -164,7 +164,7 @@ def _table(folder: Path, to: Path) -> str:
         runs = commands.read(folder).runs
         ended = {run: is_finished(site.folder(run)) for run in runs if site.folder(run).is_dir()}
         outcomes = [Outcome.of(run, site, "finished" if end else "stopped") for run, end in ended.items()]
-        return kind(runs[0]).compared(outcomes).frame().to_csv(index=False) if outcomes else ""
+        return reporting(runs[0]).compared(outcomes).frame().to_csv(index=False) if outcomes else ""
     except (NotationError, Damaged):
         return ""
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What travels with a submitted command line: its files, its environment, and what it may not hold."""
 
 import hashlib
 import json
@@ -215,7 +215,7 @@ def _lay(parcel: Parcel, folder: Path) -> None:
 
 
 def _lay_package(folder: Path) -> None:
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from ... import __version__
+from ...version import __version__
 from ..storage.secrets import masked
 from .addresses import file_of
 from .mlflow_client import Server, experiment_name, loaded

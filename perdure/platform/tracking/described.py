@@ -8,7 +8,8 @@ from typing import Any
 from ...notation import spell
 from ...streams.datasets.dataset import Source
 from ...streams.names import DATASETS
-from ..runs.any_run import AnyRun, kind
+from ..reports.kinds import reporting
+from ..runs.any_run import AnyRun
 from ..runs.journal import Journal
 from ..runs.workspace import PROFILE, Site
 from ..storage.safe_names import LONGEST_DATA_SET, LONGEST_PARAM, file_name, shortened
@@ -36,7 +37,7 @@ def describe(client: Any, id: str, run: AnyRun, site: Site) -> None:
 def artifacts(client: Any, id: str, run: AnyRun, site: Site) -> Iterator[Callable[[], None]]:
     """What sends each of a finished run's."""
     folder = site.folder(run)
-    tables = kind(run).tables(Journal(folder).rows())
+    tables = reporting(run).tables(Journal(folder).rows())
     texts = {f"{file_name(name)}.csv": text for name, text in tables.items()}
     long = {key: str(value) for key, value in run.row().items() if len(str(value)) > LONGEST_PARAM}
     texts |= {"parameters.json": json.dumps(long, indent=1)} if long else {}

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from math import isnan, nan
 
-from ..runs.any_run import AnyRun, kind
+from ..reports.kinds import reporting
+from ..runs.any_run import AnyRun
 from ..runs.workspace import Site
 from ..storage.safe_names import metric_name
 from .tail import Tail
@@ -48,7 +49,7 @@ class Points:
         return known if end == "finished" else [_nan(metric) for metric in known]
 
     def _begin_anew(self) -> None:
-        self._curves = kind(self._run).curves()
+        self._curves = reporting(self._run).curves()
         self._unsent: list[Point] = []
         self._newest: Point = (0, {})
 

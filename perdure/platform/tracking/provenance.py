@@ -15,7 +15,7 @@ PACKAGES = ("torch", "ray")
 
 def origin() -> dict[str, str]:
     """Tags of what this process makes in its working folder; without a commit where that is no git repository."""
-    from ... import __version__
+    from ...version import __version__
 
     tags = {"mlflow.user": _user(), "mlflow.source.type": "JOB" if os.environ.get(JOB) else "LOCAL"}
     tags |= {

@@ -15,10 +15,7 @@ from ...strategies.training.profiler import Clock
 from ...strategies.training.requirements import Caution, caution, expect_weights
 from ...streams.datasets.dataset import Dataset
 from ...streams.experience import Stream
-from ..reports import comparison_page, profile
-from ..reports.comparison import Comparison
-from ..reports.curves import Curves, tables
-from ..runs import command_line
+from ..reports import profile
 from ..runs.journal import row
 from ..runs.run import Run, build
 from ..runs.workspace import Site
@@ -26,7 +23,7 @@ from .attack_target import refuse
 from .attack_target import robustness as attacked
 from .initial_weights import start_from
 from .warmup import warm
-from .work import Kind, Step
+from .work import Step, Workload
 
 
 class Continual:
@@ -109,4 +106,4 @@ def _steps(run: Run, stream: Stream) -> int:
     return sum(each)
 
 
-CONTINUAL = Kind(Continual, _refuse, Curves, tables, Comparison, comparison_page.html, command_line.line)
+CONTINUAL = Workload(Continual, _refuse)

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from math import isfinite, sqrt
@@ -16,13 +16,11 @@ from ...strategies.meta.loop import MetaBookmark, MetaMilestone, gradient_of, ju
 from ...strategies.numerics.rng import Rng
 from ...streams.datasets.dataset import Dataset
 from ...streams.episodes import Tasks
-from ..reports import meta_comparison
-from ..runs import meta_command_line
 from ..runs.journal import Row
 from ..runs.meta_run import MetaRun, meta_build
 from ..runs.workspace import Site
 from .meta_workers import _shared
-from .work import Kind, Step
+from .work import Step, Workload
 
 DRAWN = 3  # tasks in a picture
 STEPS = (0, 1, 5, 10)  # after which a picture shows them
@@ -144,15 +142,4 @@ def _whole(value: torch.Tensor) -> float | None:
     return value.item() if value.isfinite() else None
 
 
-def _curves() -> Callable[[Row], dict[str, float]]:
-    return lambda row: meta_comparison.told([row])
-
-
-def _tables(rows: Sequence[Row]) -> dict[str, str]:
-    """None: curves say it all."""
-    return {}
-
-
-META = Kind(
-    Meta, refuse, _curves, _tables, meta_comparison.MetaComparison, meta_comparison.html, meta_command_line.line
-)
+META = Workload(Meta, refuse)

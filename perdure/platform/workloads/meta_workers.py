@@ -1,4 +1,4 @@
-"""TODO"""
+"""Workers that share the meta-batches of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What a process does once before its first run."""
 
 from functools import cache
 

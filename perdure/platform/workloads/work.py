@@ -1,6 +1,6 @@
 """What an attempt at a run does, whatever kind of run it is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,13 +29,8 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What runs of one kind do in their own way. A run is a Run or a MetaRun."""
+class Workload:
+    """How runs of one kind are made."""
 
-    work: Callable[..., Work]  # of a run, its data, what is called after every step, and where
-    refuse: Callable[..., str]  # raises ValueError for a run that cannot work with its data there; says its doubts
-    curves: Callable[[], Callable[[Row], dict[str, float]]]  # called with rows in order, gives a tracker's points
-    tables: Callable[[Sequence[Row]], dict[str, str]]  # of a finished run, CSV texts by file name
-    compared: Callable[..., Any]  # a Comparison of outcomes
-    report: Callable[[Any], str]  # its report, as HTML
-    line: Callable[..., str]  # what to type for runs of some methods from some seeds
+    work: Callable[..., Work]  # of a run, its data, what is called after every step, and its workspace
+    refuse: Callable[..., str]  # raises ValueError for a run that cannot work with its data there; returns its doubts

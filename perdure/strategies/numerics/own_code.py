@@ -12,7 +12,7 @@ from typing import Any
 
 DIGEST = "__perdure_source__"  # in a plugin's module: the digest of its file when it was run
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-PACKAGE = Path(__file__).parents[1]  # ours, which has a version of its own
+PACKAGE = Path(__file__).parents[2]  # ours, which has a version of its own
 
 DIGESTS: dict[str, str] = {}  # by registered name
 

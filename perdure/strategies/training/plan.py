@@ -1,4 +1,4 @@
-"""TODO"""
+"""How long a learner trains, and a resumable position in that training."""
 
 from dataclasses import dataclass, field
 from typing import Any, get_args

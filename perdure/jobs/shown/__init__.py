@@ -1,1 +1,0 @@
-"""What runs have come to, on a terminal and for programs."""
