@@ -21,7 +21,7 @@ from perdure.platform.storage.checkpoints import Store
 from perdure.strategies.names import model
 from perdure.strategies.numerics.pytree import copied
 from perdure.strategies.training.plan import Plan
-from tests.platform.soak import soaked
+from tests.platform.fleet.soak import soaked
 
 from .table import show
 

@@ -75,7 +75,7 @@ def fitted(words: list[str]) -> list[str]:
     """`words` as this machine can run them in a moment."""
     dropped = ("--address", "--home", "--tracking-uri", "--device", "--gpus-per-run", "--seeds")
     if words[0] != "meta":
-        dropped += ("--workers",)  # a group takes long to start: tests/platform/test_train.py starts one
+        dropped += ("--workers",)  # a group takes long to start: tests/platform/fleet/test_ray_train.py starts one
     if any(word.startswith("file://") for word in words):
         dropped = tuple(option for option in dropped if option != "--home")
     kept = [w for w, before in zip(words, ["", *words], strict=False) if w not in dropped and before not in dropped]

@@ -11,7 +11,7 @@ from benchmarks import gpu
 from perdure.strategies.training import cuda_graphs, loop
 from perdure.strategies.training.cuda_graphs import steps_of
 
-from .strategies.tape import Tape
+from .strategies.training.tape import Tape
 
 FILE = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
 BARE = """
