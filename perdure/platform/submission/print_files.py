@@ -1,8 +1,8 @@
 """Prints the files of a job, on a machine of its cluster: what a laptop fetches that does not see the storage.
 
-python -m perdure.platform.submission.print_files JOB: `asked.json` in this folder lists what is wanted,
-nothing at first. A job's log is the one way back that leads through every dashboard. Each line is a mark and JSON: of all files, then of each
-that is asked for, up to so many bytes; whoever wants the rest asks again.
+python -m perdure.platform.submission.print_files JOB: `asked.json` in this folder lists what is wanted, nothing at
+first. A job's log is the one way back that leads through every dashboard. Each line is a mark and JSON: of all files,
+then of each that is asked for, up to so many bytes; whoever wants the rest asks again.
 """
 
 import base64
