@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,12 @@ FLOORS = """
     strategies.methods strategies.names strategies.registry
     platform.storage platform.cluster platform.runs platform.figures platform.reports platform.workloads
     platform.execution platform.fleet platform.tracking platform.studies platform.live platform.evaluation
-    platform.search platform.api platform.submission
-    jobs.terminal jobs.recipe jobs.progress jobs.catalogue jobs.options jobs.views jobs.live_progress jobs.run_and_show
-    jobs.commands
+    platform.search platform.api
+    jobs.terminal jobs.recipe jobs.progress jobs.catalogue jobs.options jobs.views jobs.run_and_show jobs.commands
     jobs.boundary jobs.app jobs.main
     testing.equality testing.streams testing.sources testing.executors
     __init__ __main__
-""".split()
+""".split()  # noqa: SIM905
 OWN_WORLD = {  # rooms that know nothing of strategies: what they may import of them
     "models": ["numerics", "distributed"],
     "generators": ["numerics", "distributed", "models"],
@@ -65,13 +65,11 @@ def room(file: Path) -> str:
     return ".".join(parts[:2]) if len(parts) > 1 and parts[-1] != "__init__" else ".".join(parts)
 
 
-def arrows():
-    """(file, file that it imports from), within the package."""
-    for file in FILES:
-        for name in imported(file):
-            to = MODULES.get(name) or MODULES.get(name.rpartition(".")[0])
-            if to is not None and to != file:
-                yield file, to
+@cache
+def arrows() -> dict[Path, set[Path]]:
+    """By file, the files of the package that it imports from."""
+    found = {file: (MODULES.get(n) or MODULES.get(n.rpartition(".")[0]) for n in imported(file)) for file in FILES}
+    return {file: {to for to in others if to is not None} - {file} for file, others in found.items()}
 
 
 def test_every_room_stands_on_a_floor():
@@ -83,14 +81,15 @@ def test_every_room_stands_on_a_floor():
 def test_imports_go_down_only():
     climbing = [
         f"{a.relative_to(ROOT)} imports {b.relative_to(ROOT)}"
-        for a, b in arrows()
+        for a, others in arrows().items()
+        for b in others
         if room(b) in FLOORS and room(a) in FLOORS and FLOORS.index(room(b)) > FLOORS.index(room(a))
     ]
     assert climbing == []
 
 
 def test_no_files_import_each_other_in_a_circle():
-    below = {file: {b for a, b in arrows() if a == file} for file in FILES}
+    below = dict(arrows())
     while free := [file for file, others in below.items() if not others & below.keys()]:
         for file in free:
             del below[file]
