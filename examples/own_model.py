@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import perdure
-from perdure.streams.datasets.dataset import Dataset, Part, Source
+from perdure.streams import Dataset, Part, Source
 
 
 @dataclass(frozen=True)

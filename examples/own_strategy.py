@@ -6,7 +6,7 @@ perdure compare naive "l2(0.1)" --plugin examples/own_strategy.py
 from dataclasses import dataclass
 
 import perdure
-from perdure.strategies.base import Strategy
+from perdure.strategies import Strategy
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Continual learning on Ray: strategies in small stages, runs that survive being killed, numbers to trust."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .exports import exports
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -18,17 +18,12 @@ __all__ = ["__version__", "attack", "compare", "follow", "meta", "register", "re
 
 _HOMES = {
     "attack": ".strategies.attacks.evaluate",
-    "compare": ".platform.api",
-    "follow": ".platform.live.follow",
-    "meta": ".platform.api",
+    "compare": ".platform.api.compare",
+    "follow": ".platform.api.follow",
+    "meta": ".platform.api.meta",
     "register": ".strategies.registry",
-    "resume": ".platform.api",
-    "tune": ".platform.search.api",
+    "resume": ".platform.api.resume",
+    "tune": ".platform.api.tune",
 }
 
-
-def __getattr__(name: str):
-    """Names are imported when they are used, so that `import perdure` costs nothing."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name], __name__), name)
-    raise AttributeError(f"module 'perdure' has no attribute {name!r}; it has {', '.join(__all__)}")
+__getattr__, __dir__ = exports(__name__, _HOMES)

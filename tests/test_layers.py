@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "perdure"
 # From the ground up. A room is a folder inside one of the five packages, or a file that lies directly in one of them.
 # It imports from rooms above this line of its own alone: a room that is named nowhere is an error.
 FLOORS = """
-    version errors limits notation
+    version exports errors limits notation
     streams.storage streams.evaluation streams.experience streams.datasets streams.episodes streams.recipe
     streams.scenarios streams.poisoning streams.live streams.names
     strategies.numerics strategies.distributed strategies.metrics strategies.models strategies.learner strategies.base
@@ -21,8 +21,9 @@ FLOORS = """
     strategies.methods strategies.names strategies.registry
     platform.storage platform.cluster platform.runs platform.figures platform.reports platform.workloads
     platform.execution platform.fleet platform.tracking platform.studies platform.live platform.evaluation
-    platform.search platform.api
-    jobs.terminal jobs.recipe jobs.progress jobs.catalogue jobs.options jobs.views jobs.run_and_show jobs.commands
+    platform.search platform.api platform.submission
+    jobs.terminal jobs.recipe jobs.progress jobs.catalogue jobs.options jobs.views jobs.live_progress jobs.run_and_show
+    jobs.commands
     jobs.boundary jobs.app jobs.main
     testing.equality testing.streams testing.sources testing.executors
     __init__ __main__

@@ -22,7 +22,7 @@ def html(comparison: Comparison) -> str:
     order = list(comparison.by_method())
     details = {name: svg(figure) for name, figure in comparison.details().items()}
     return page(
-        "report.html",
+        "comparison.html",
         comparison=comparison,
         league=comparison.league,
         run=comparison.outcomes[0].run,

@@ -130,7 +130,7 @@ LATER = [case for case in CASES if case[0] in ("augment", "penalty", "steer", "c
 def test_what_a_hook_must_not_return_is_named(hook, wrong, why):
     with pytest.raises(WrongReturn, match=why) as raised:
         list(learn(blobs(), fresh(), mine(hook, wrong), PLAN))
-    assert re.search(r"\(test_looked.py, line \d+\)$", str(raised.value))
+    assert re.search(r"\(test_hook_checks.py, line \d+\)$", str(raised.value))
 
 
 @pytest.mark.parametrize(("hook", "wrong", "why"), LATER)
