@@ -118,9 +118,9 @@ def run(
 
 
 def _made(strategies: list[str], seeds: int | list[int], **arguments: Any) -> None:
-    from ...platform.api import compare as api
+    from ...platform.api.compare import compare as compared
 
     del arguments["recipe"]
     json, arguments["plugins"] = arguments.pop("json"), tuple(arguments.pop("plugin") or ())
     arguments["attacks"] = arguments.pop("attack") or ()
-    conducted(lambda watch: api.compare(strategies, seeds=seeds, watch=watch, **arguments), json)
+    conducted(lambda watch: compared(strategies, seeds=seeds, watch=watch, **arguments), json)

@@ -52,11 +52,9 @@ def meta(
 
         perdure meta "maml(0.4, 5)" --on "few_shot(strokes, 5, 1)" --batch 4 --workers 2
     """
-    from ...platform.api import meta as compare_meta
+    arguments = {k: v for k, v in locals().items() if k not in ("recipe", "json", "plugin")}
+    from ...platform.api.meta import meta as meta_learned
 
-    arguments = locals()
-    for name in ("api", "recipe", "json", "plugin"):
-        del arguments[name]
     arguments |= {"seeds": o.seeds(seeds), "adapted": o.numbers(adapted), "plugins": tuple(plugin or ())}
     arguments |= {"learners": learners or ["maml"], "here": here or workers > 1}
-    conducted(lambda watch: compare_meta.meta(watch=watch, **arguments), json)
+    conducted(lambda watch: meta_learned(watch=watch, **arguments), json)

@@ -66,22 +66,20 @@ def tune(
 
         perdure tune "maml(loguniform(0.001, 1), steps=choice(1, 5))" --on "sinusoid(shots=10)"
     """
-    arguments = locals()
-    for name in ("recipe", "json", "plugin", "objective"):
-        del arguments[name]
+    arguments = {k: v for k, v in locals().items() if k not in ("recipe", "json", "plugin")}
     arguments |= {"objective": objective or (), "plugins": tuple(plugin or ())}
     _searched(arguments, json)
 
 
 def _searched(arguments: dict[str, Any], json: bool) -> None:
     """Search while a line tells of every trial, show what came out, and leave with the code that says it."""
-    from ...platform.api import tune as runner_tune
+    from ...platform.api.tune import tune as tuned
     from ..live_progress import Trials, watch
     from ..views.result import made
 
     cautioning()
     screen = console(stderr=True)
     with Trials(screen, "no trial has ended yet") as trials:
-        found = runner_tune.tune(**arguments, watch=lambda command: watch(command, screen), hear=trials)
+        found = tuned(**arguments, watch=lambda command: watch(command, screen), hear=trials)
     made(found, json, console())
     sys.exit(130 if found.stopped else 1 if found.failed or not found.ended else 0)
