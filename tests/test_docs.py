@@ -87,13 +87,11 @@ def fitted(words: list[str]) -> list[str]:
 @pytest.mark.parametrize("words", list(shell_lines()))
 def test_a_line_of_the_docs_runs(words, folder, request):
     words = [word.replace("file:///tmp", f"file://{folder}") for word in words]
-    if (
-        words[0] == "submit"
-    ):  # what is sent, and the line within; a cluster runs such in platform/submission/test_jobs.py
+    if words[0] == "submit":  # what is sent, and the line within; a cluster runs such in platform/submission
         submitted = CliRunner().invoke(main.app, [*words[: words.index("--")], "--help"])
         words = words[words.index("--") + 1 :]
         assert submitted.exit_code == 0 and packed(words).words[: len(words[:2])] == tuple(words[:2])
-    if words[0] == "fetch":  # it is read; a cluster answers in platform/submission/test_fetch.py
+    if words[0] == "fetch":  # it is read; a cluster answers in platform/submission
         told = CliRunner().invoke(main.app, words)
         assert told.exit_code == 2 and "no Ray dashboard answers at http://head:8265" in told.output, told.output
         return
