@@ -353,7 +353,7 @@ def test_tune_prints_trials_the_best_again_and_what_to_do_next(folder):
     told = perdure(*shlex.split(known["command"])[1:], "--slots", "1", "--no-tracking")
     assert told.exit_code == 0, told.output
     lines = told.stdout.splitlines()
-    assert "trial 2: rehearsal(40): finished: " in told.stderr and told.stderr.count("known from before") == 2
+    assert "trial 2: rehearsal.capacity = 40: finished: " in told.stderr and told.stderr.count("known from before") == 2
     assert sum(line.split()[-2:-1] == ["finished"] for line in lines) == 2
     assert any("±" in line and line.split()[0].startswith("rehearsal(") for line in lines)
     assert f"report: {known['report']}" in lines and Path(known["report"]).is_relative_to(folder)

@@ -74,7 +74,8 @@ def test_a_resumed_run_is_the_uninterrupted_run_from_any_step(name, protocol, op
     marked = stones(stream, name, due=lambda: True, optimizer=optimizer)
     milestones = [s for s in marked if isinstance(s, Milestone)]
     assert same([s.checkpoint for s in milestones], [s.checkpoint for s in whole])  # looking changes nothing
-    for stone in [*marked[:-1:7], *milestones[:-1]]:
+    stride = 29 if name == "all" else 7  # each stage of "all" is resumed from every seventh step by itself
+    for stone in [*marked[:-1:stride], *milestones[:-1]]:
         torch.manual_seed(99)
         rest = stones(stream, name, 0, through_a_file(stone.checkpoint), optimizer=optimizer)
         assert same(rest[-1].checkpoint, whole[-1].checkpoint)

@@ -72,7 +72,7 @@ def test_the_longest_socket_has_a_path_that_may_be(monkeypatch):
 
 LIVING = """
 import time
-from perdure.platform import cluster
+from perdure.platform.cluster import connection as cluster
 cluster.connect()
 print(cluster._ours.folder, flush=True)
 time.sleep(600)

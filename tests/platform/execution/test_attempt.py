@@ -154,9 +154,9 @@ def test_a_run_reads_back_from_what_it_wrote(tmp_path):
 
 FULL = """
 import sys
-from perdure.platform.execute import execute
-from perdure.platform.executor import Data
-from perdure.platform.site import Site
+from perdure.platform.execution.execute import execute
+from perdure.platform.runs.datasets import Data
+from perdure.platform.runs.workspace import Site
 from perdure.testing.executors import RUN
 site = Site(sys.argv[1])
 for event in execute(RUN, site, Data(site).of(RUN)):
@@ -196,10 +196,11 @@ MORTAL = """
 import os, sys
 from collections import deque
 from pathlib import Path
-from perdure.platform.execute import begin, execute
-from perdure.platform.executor import Data
-from perdure.platform.site import Site
-from tests.platform.test_execute import SHORT as RUN
+from perdure.platform.runs.record import begin
+from perdure.platform.execution.execute import execute
+from perdure.platform.runs.datasets import Data
+from perdure.platform.runs.workspace import Site
+from tests.platform.execution.test_attempt import SHORT as RUN
 home, changes, fatal = Path(sys.argv[1]), 0, None
 
 def hook(event, arguments):
@@ -250,10 +251,11 @@ def _names(folder):
 TWIN = """
 import random, sys, time
 from collections import deque
-from perdure.platform.execute import execute, finished
-from perdure.platform.executor import Data
-from perdure.platform.site import Site
-from tests.platform.test_execute import LONG as RUN
+from perdure.platform.execution.execute import execute
+from perdure.platform.runs.record import finished
+from perdure.platform.runs.datasets import Data
+from perdure.platform.runs.workspace import Site
+from tests.platform.execution.test_attempt import LONG as RUN
 site, chance, taken = Site(sys.argv[1], every_steps=1), random.Random(int(sys.argv[2])), 0
 dataset = Data(site).of(RUN)
 print("ready", flush=True)

@@ -121,7 +121,7 @@ def test_one_whose_data_changed_fails_alone(tmp_path, whole):
 
 KILLED = """
 import sys
-from tests.platform.test_together import RUNS, Data, Site, execute_together
+from tests.platform.execution.test_replicas import RUNS, Data, Site, execute_together
 site = Site(sys.argv[1], every_steps=1)
 for event in execute_together(RUNS, site, Data(site).of(RUNS[0])):
     print(event, flush=True)

@@ -40,7 +40,7 @@ def test_a_claim_is_one_commands_until_it_lets_go_and_thousands_cost_one_file(tm
 HOLDER = """
 import sys
 from contextlib import closing
-from perdure.platform.claims import Claims
+from perdure.platform.storage.claims import Claims
 claims = Claims(sys.argv[1])
 assert claims.take(sys.argv[2])
 print("held", flush=True)

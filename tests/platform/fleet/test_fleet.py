@@ -169,7 +169,7 @@ import threading
 import time
 from pathlib import Path
 import ray
-from perdure.platform import cluster
+from perdure.platform.cluster import connection as cluster
 
 def knots():
     while cycled:
@@ -201,7 +201,7 @@ def test_what_is_held_of_ray_when_it_is_left_ends_nobody():
 
 SPACED = """
 import ray
-from perdure.platform import cluster
+from perdure.platform.cluster import connection as cluster
 cluster.connect()
 of = ray.remote(num_cpus=0, runtime_env={"env_vars": {"SAID": "there"}})(lambda: __import__("os").environ["SAID"])
 print(ray.get(of.remote(), timeout=90))

@@ -104,12 +104,12 @@ def test_a_machine_dies_then_the_driver_and_then_one_freezes_and_wakes(cluster, 
 WAKING = """
 import sys
 from contextlib import closing
-from perdure.platform import crew
-from perdure.platform.command import Command
-from perdure.platform.events import Lost, Started
+from perdure.platform.fleet import actor_pool as crew
+from perdure.platform.runs.study import Command
+from perdure.platform.runs.events import Lost, Started
 from perdure.platform.fleet import Fleet
-from perdure.platform.site import Site
-from tests.platform.test_nodes import COMMAND
+from perdure.platform.runs.workspace import Site
+from tests.platform.fleet.test_nodes import COMMAND
 
 crew.machine = lambda: "far away"  # from every actor: nobody but Ray can end one
 site = Site(sys.argv[1], every_steps=5)

@@ -119,7 +119,7 @@ def test_a_command_that_goes_on_and_is_killed_is_not_said_to_have_ended_as_befor
 
 KILLED = """
 import os, signal, sys
-from perdure.platform.site import Site
+from perdure.platform.runs.workspace import Site
 from tests.platform.tracking.commands import command, made
 from perdure.platform.tracking import mlflow_tracker
 

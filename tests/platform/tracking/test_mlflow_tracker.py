@@ -215,14 +215,14 @@ KILLED = """
 import os, signal, sys
 from contextlib import closing
 from dataclasses import replace
-from perdure.platform.command import Command
-from perdure.platform.conduct import conduct
-from perdure.platform.executor import InProcess
-from perdure.platform.records import read_sealed
-from perdure.platform.site import Site
+from perdure.platform.runs.study import Command
+from perdure.platform.studies.runner import conduct
+from perdure.platform.execution.executor import InProcess
+from perdure.platform.storage.sealed import read_sealed
+from perdure.platform.runs.workspace import Site
 from perdure.platform.tracking.mlflow_client import known_by
 from perdure.platform.tracking.mlflow_tracker import MLflow
-from perdure.strategies.loop import Plan
+from perdure.strategies.training.plan import Plan
 import time
 
 class Killed(InProcess):

@@ -288,10 +288,11 @@ def test_batches_of_data_in_memory_take_no_thread():
 LIMITED = """
 import resource, sys, torch
 from pathlib import Path
-from perdure.platform.run import Run, build
-from perdure.strategies.loop import Plan, learn
+from perdure.platform.runs.run import Run, build
+from perdure.strategies.training.plan import Plan
+from perdure.strategies.training.loop import learn
 from perdure.streams.names import stream_recipe
-from perdure.streams.places import Places
+from perdure.streams.storage.directories import Places
 import PIL.PpmImagePlugin
 torch.set_num_threads(1)
 run = Run("rehearsal(4)", "split(images('photos'), 2)", "mlp(2)", plan=Plan(batch_size=8, steps=20))
