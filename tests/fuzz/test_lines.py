@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from perdure.jobs import main
-from perdure.platform.api import compare
+from perdure.platform.api import tune
 from perdure.platform.evaluation import generation
 from perdure.platform.search import runner as search
+from perdure.platform.studies import make
 
 from .bounds import refused_or_read
 from .malformed import numbers, texts
@@ -41,8 +42,9 @@ def nothing_is_made(monkeypatch, tmp_path):
         raise SystemExit(0)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare, "conduct", made)
-    monkeypatch.setattr(search, "conduct_search", made)
+    monkeypatch.setattr(make, "conduct", made)
+    for module in (search, tune):
+        monkeypatch.setattr(module, "conduct_search", made)
     monkeypatch.setattr(generation, "generate", lambda asked, *_: asked.normal() and made())
 
 

@@ -82,7 +82,8 @@ def test_a_parent_for_the_command_and_a_child_for_each_run(sqlite):
         child = children[run.strategy]
         assert child.info.status == "FINISHED"
         assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
-        assert child.data.params == {k: str(v) for k, v in run.row().items()}
+        row = {{"strategy": "method", "stream": "on"}.get(k, k): str(v) for k, v in run.row().items()}
+        assert child.data.params == row
         assert_mirrors(client, child, Journal(site.folder(run)))
         dataset = child.inputs.dataset_inputs[0].dataset
         assert dataset.name == "digits" and len(dataset.digest) == 16
