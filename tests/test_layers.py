@@ -97,6 +97,14 @@ def test_no_files_import_each_other_in_a_circle():
     assert {str(file.relative_to(ROOT)) for file in below} == set()
 
 
+def test_private_names_stay_in_their_file():
+    names = {name for file in FILES for name in imported(file) if name.startswith("perdure.")}
+    private = {
+        name for name in names if (last := name.rpartition(".")[2]).startswith("_") and not last.startswith("__")
+    }
+    assert private == set()
+
+
 @pytest.mark.parametrize("folder", OWN_WORLD)
 def test_parts_of_strategies_know_no_strategy(folder):
     for file in (ROOT / "strategies" / folder).glob("*.py"):

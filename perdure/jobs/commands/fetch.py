@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from .submit import ADDRESS, Address, Id, _plainly, _say
+from .submit import ADDRESS, Address, Id, plainly, say
 
 if TYPE_CHECKING:
     from ...platform.submission.fetch import Fetched
@@ -40,11 +40,11 @@ def fetch(
         from ...platform.submission.jobs import Cluster
 
         cluster = Cluster(address)
-        _say(f"at {cluster.address}")
+        say(f"at {cluster.address}")
         whole = cluster.job(id).id
-        return whole, cluster.fetch(whole, (to or Path(whole)).absolute(), _say)
+        return whole, cluster.fetch(whole, (to or Path(whole)).absolute(), say)
 
-    job, known = _plainly(made)
+    job, known = plainly(made)
     if known is None:
         raise ValueError(f"{job} has kept nothing yet that could be fetched; see perdure job logs {job}")
     _shown(known)

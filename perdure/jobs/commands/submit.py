@@ -95,10 +95,10 @@ def submit(
             return code
         cluster = Cluster(address)
         made, new = cluster.submit(parcel)
-        _say(f"{made.id} {'submitted to' if new else 'is running already at'} {cluster.address}: {made.line}")
+        say(f"{made.id} {'submitted to' if new else 'is running already at'} {cluster.address}: {made.line}")
         return _followed(cluster, made.id) if wait else 0
 
-    sys.exit(_plainly(done))
+    sys.exit(plainly(done))
 
 
 def _looked_at(parcel: Any, send: tuple[str, ...], shared: tuple[str, ...]) -> int | None:
@@ -113,12 +113,12 @@ def _looked_at(parcel: Any, send: tuple[str, ...], shared: tuple[str, ...]) -> i
         print(found.told, end="", file=sys.stderr)
         return found.code or 0
     if found.unread:
-        _say(f"{found.unread}: what the line says is looked at on the cluster")
+        say(f"{found.unread}: what the line says is looked at on the cluster")
     storage = parcel.environment.get(STORAGE)
     places = [*([storage] if storage and not is_url(storage) else []), *shared]
     task = [path for path in found.paths if parcel.typed[0] == "adapt" and Path(path).is_file()]  # which travels
     for said in expect_seen(found, places, MACHINE in parcel.environment, [*send, *task]):
-        _say(said)
+        say(said)
     return None
 
 
@@ -132,7 +132,7 @@ def list_(address: Address = ADDRESS) -> None:
             when = datetime.fromtimestamp(known.begun).strftime("%Y-%m-%d %H:%M:%S")
             print(f"{known.id}  {known.status:<9}  {when}  {_reached(cluster, known)}{known.line}")
 
-    _plainly(told)
+    plainly(told)
 
 
 @job.command()
@@ -147,7 +147,7 @@ def status(id: Id, address: Address = ADDRESS) -> None:
             print(known.message)
         return known.code or 0
 
-    sys.exit(_plainly(told))
+    sys.exit(plainly(told))
 
 
 @job.command()
@@ -165,7 +165,7 @@ def logs(
         print(cluster.logs(id), end="")
         return 0
 
-    sys.exit(_plainly(told))
+    sys.exit(plainly(told))
 
 
 @job.command()
@@ -176,7 +176,7 @@ def stop(id: Id, address: Address = ADDRESS) -> None:
         known = _cluster(address).stop(id)
         print(f"{known.id}  {known.status}  {known.line}")
 
-    _plainly(told)
+    plainly(told)
 
 
 def _reached(cluster: Any, job: Any) -> str:
@@ -188,15 +188,15 @@ def _reached(cluster: Any, job: Any) -> str:
 def _followed(cluster: Any, id: str) -> int:
     where = "" if cluster.address == ADDRESS else f" --address {cluster.address}"
     try:
-        ended = cluster.follow(id, _print, _say)
+        ended = cluster.follow(id, _print, say)
     except KeyboardInterrupt:
-        _say(f"\n{id} goes on; follow it with: perdure job logs {id} --follow{where}")
-        _say(f"or stop it with: perdure job stop {id}{where}")
+        say(f"\n{id} goes on; follow it with: perdure job logs {id} --follow{where}")
+        say(f"or stop it with: perdure job stop {id}{where}")
         return 130
     if ended.status != "SUCCEEDED":
-        _say(f"{id} {ended.status.lower()}" + (f" with code {ended.code}" if ended.status == "FAILED" else ""))
+        say(f"{id} {ended.status.lower()}" + (f" with code {ended.code}" if ended.status == "FAILED" else ""))
         if ended.status == "FAILED" and "exit code" not in ended.message:
-            _say(ended.message)  # it never came to run
+            say(ended.message)  # it never came to run
     return ended.code
 
 
@@ -204,11 +204,11 @@ def _cluster(address: str) -> Any:
     from ...platform.submission.jobs import Cluster
 
     cluster = Cluster(address)
-    _say(f"at {cluster.address}")
+    say(f"at {cluster.address}")
     return cluster
 
 
-def _plainly(work: Callable[[], Any]) -> Any:
+def plainly(work: Callable[[], Any]) -> Any:
     """What Ray says of a cluster, it says as RuntimeError."""
     try:
         return work()
@@ -220,5 +220,5 @@ def _print(text: str) -> None:
     print(text, end="", flush=True)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

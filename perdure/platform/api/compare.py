@@ -21,7 +21,7 @@ from ..runs.study import Command, seeds_of
 from ..studies.make import make
 from ..studies.runner import Watch, nobody
 from ..studies.settings import How
-from .texts import _texts
+from .texts import as_texts
 
 
 def compare(
@@ -72,10 +72,10 @@ def compare(
     where = How(**how)
     plugins.load(where.plugins)
     plan = Plan(epochs, batch_size, steps, accumulate, precision, compiled)
-    texts = _texts(strategies, Strategy, "strategies", names.spelled)
+    texts = as_texts(strategies, Strategy, "strategies", names.spelled)
     chosen = seeds_of(seeds, len(texts))
     stream = on if isinstance(on, str) else spell(on, STREAMS | DATASETS)
-    made = tuple(_texts(attacks, Attack, "attacks", lambda a: spell(a, ATTACKS), 0))
+    made = tuple(as_texts(attacks, Attack, "attacks", lambda a: spell(a, ATTACKS), 0))
     common = {"stream": stream, "model": model, "optimizer": optimizer, "plan": plan, "threads": threads}
     common |= {"workers": workers, "device": device, "attacks": made, "attack_samples": attack_samples}
     common |= {"start": found(start, where.home).id if start and not dry_run.asked() else "", "evaluate": evaluate}

@@ -16,7 +16,7 @@ from ...streams.live.source import Generated, LiveSource
 from ...streams.names import live_source
 from ..live.model_registry import Registration, Registry
 from ..live.pipeline import Apart, Here, Pair
-from ..live.session import Followed, Hear, _Conduct
+from ..live.session import Followed, Hear, Session
 from ..live.settings import Following, room
 from ..live.state import Kept
 from ..runs import dry_run
@@ -103,7 +103,7 @@ def follow(
                 return Here(given, asked, site, registration is not None, idle)
             return Apart(given, asked, site, registration is not None, idle, ahead, address)
 
-        return _Conduct(kept, asked, registry, hear).made(pair, arrivals)
+        return Session(kept, asked, registry, hear).made(pair, arrivals)
 
 
 def _source(given: str | LiveSource | Callable[[], Iterator[Any]]) -> LiveSource:

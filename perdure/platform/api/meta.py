@@ -19,7 +19,7 @@ from ..runs.study import Command, seeds_of
 from ..studies.make import make
 from ..studies.runner import Watch, nobody
 from ..studies.settings import How
-from .texts import _texts
+from .texts import as_texts
 
 
 def meta(
@@ -65,7 +65,7 @@ def meta(
     """
     where = How(**how)
     plugins.load(where.plugins)
-    texts = _texts(learners, MetaLearner, "meta-learners", lambda one: spell(one, META_LEARNERS))
+    texts = as_texts(learners, MetaLearner, "meta-learners", lambda one: spell(one, META_LEARNERS))
     chosen = seeds_of(seeds, len(texts))
     episodes = on if isinstance(on, str) else spell(on, EPISODES | DATASETS)
     if tested < 1:

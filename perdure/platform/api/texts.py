@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def _texts(given: Any, kind: type, what: str, spelled: Callable[[Any], str], least: int = 1) -> list[str]:
+def as_texts(given: Any, kind: type, what: str, spelled: Callable[[Any], str], least: int = 1) -> list[str]:
     """Texts and objects, or one alone, as texts. Raises ValueError where they are something else, or too few."""
     several = [given] if isinstance(given, str | kind) else given
     if not isinstance(several, Sequence) or not all(isinstance(one, str | kind) for one in several):

@@ -15,7 +15,7 @@ from ..runs.meta_run import MetaRun
 from ..runs.run import Run
 from ..runs.workspace import Site
 from ..search.results import Searched
-from ..search.runner import Hear, _outer, conduct_search
+from ..search.runner import Hear, conduct_search, outer_optimizer
 from ..search.search import By, Scheduler, Search, continual, no_distribution
 from ..studies.make import unheard
 from ..studies.runner import Watch, nobody
@@ -82,7 +82,7 @@ def tune(
         made_up = episode_recipe(on).source() is None
         model = model or ("mlp(40, 40)" if made_up else "conv4(32)")
         common = {"threads": threads, "device": device, "loss": loss}
-        run: Any = MetaRun(method, on, model, optimizer or _outer(method), seed, plan, tested=0, **common)
+        run: Any = MetaRun(method, on, model, optimizer or outer_optimizer(method), seed, plan, tested=0, **common)
         aims = "loss" if made_up else "accuracy"
     else:
         if loss:

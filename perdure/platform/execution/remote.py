@@ -10,7 +10,7 @@ from ..runs.any_run import AnyRun
 from ..runs.events import Event, Failed, Repaired
 from ..runs.record import finished, told
 from ..runs.run import Run
-from ..runs.sync import _of_run
+from ..runs.sync import mirror_of_run
 from ..runs.verification import unseal_damaged
 from ..runs.workspace import Site
 from ..storage.checkpoints import Fenced
@@ -25,7 +25,7 @@ def mirrored(run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[
     """`attempt_run` in a folder of this attempt's own, that storage has a mirror of: brought before, carried after."""
     with TemporaryDirectory(prefix="perdure-", ignore_cleanup_errors=True) as scratch:
         here = replace(site, home=scratch, storage="")
-        mirror = _of_run(run.id, here, site.storage)
+        mirror = mirror_of_run(run.id, here, site.storage)
         carry = _Carry(mirror, alive)
         try:
             mirror.pull()
@@ -35,7 +35,7 @@ def mirrored(run: AnyRun, site: Site, dataset: Dataset | None, alive: Callable[[
                 yield from told(run, here)
                 return
             if isinstance(run, Run) and run.start:
-                _of_run(run.start, here, site.storage).pull()
+                mirror_of_run(run.start, here, site.storage).pull()
             for problem in mirror.damaged:
                 yield Repaired(run.id, f"{problem}; the run goes on from what is whole")
             attempt = mirror.claim()

@@ -40,7 +40,7 @@ Hear = Callable[[str, Any], None]  # what is told as it happens: "arrival" and i
 
 
 @dataclass
-class _Conduct:
+class Session:
     """One process at work on a stream, from where it is found until it is to stop."""
 
     kept: Kept

@@ -26,7 +26,7 @@ def fetch(runs: Sequence[str], site: Site, checkpoints: bool = False) -> None:
         return
 
     def one(id: str) -> None:
-        _of_run(id, site, site.storage).pull(lambda name: checkpoints or not name.startswith("checkpoint-"))
+        mirror_of_run(id, site, site.storage).pull(lambda name: checkpoints or not name.startswith("checkpoint-"))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, runs))  # raises what went wrong
@@ -37,7 +37,7 @@ def bring_all(id: str, here: Site, url: str) -> dict[str, list[str]]:
     lost: dict[str, list[str]] = {}
     site = replace(here, storage=url)
     for name in (n for n in _listed(site, "runs") if n.startswith(id)):
-        of = _of_run(name, here, url)
+        of = mirror_of_run(name, here, url)
         of.pull()
         lost[name] = of.damaged
     for name in () if id else _listed(site, "commands"):
@@ -84,20 +84,20 @@ def heard(event: Event, site: Site) -> None:
 
 def set_aside(run: AnyRun, site: Site) -> None:
     if site.storage:
-        _of_run(run.id, site, site.storage).set_aside()
+        mirror_of_run(run.id, site, site.storage).set_aside()
 
 
 def bring_back(run: AnyRun, site: Site) -> None:
     if site.storage:
-        _of_run(run.id, site, site.storage).bring_back()
+        mirror_of_run(run.id, site, site.storage).bring_back()
 
 
 def drop_aside(run: AnyRun, site: Site) -> None:
     if site.storage:
-        _of_run(run.id, site, site.storage).drop_aside()
+        mirror_of_run(run.id, site, site.storage).drop_aside()
 
 
-def _of_run(id: str, here: Site, url: str) -> Mirror:
+def mirror_of_run(id: str, here: Site, url: str) -> Mirror:
     return Mirror(here.runs / id, f"{url}/runs/{id}")
 
 

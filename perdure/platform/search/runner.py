@@ -199,7 +199,7 @@ def _finals(made: Searched, how: How, log: Log, data: Data, again: bool, watch: 
     return comparisons
 
 
-def _outer(method: str) -> str:
+def outer_optimizer(method: str) -> str:
     """The outer optimizer of the meta-learners in a text. Raises ValueError where they have different ones."""
     _, tree = parsed(method)
     known = [

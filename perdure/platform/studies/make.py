@@ -11,7 +11,7 @@ from ..runs.set_aside import set_aside, settled
 from ..runs.study import Command
 from ..runs.workspace import Site
 from .runner import Watch, check, conduct, nobody
-from .settings import How, _executor, tracker_of
+from .settings import How, executor_of, tracker_of
 
 
 def make(
@@ -46,7 +46,7 @@ def make(
         with command.held(site.home):
             set_aside(command.runs, site)
     with settled(command.runs, site):
-        return conduct(kept_command, site, lambda: _executor(command, how, site, data), tracker_of(how, site), watch)
+        return conduct(kept_command, site, lambda: executor_of(command, how, site, data), tracker_of(how, site), watch)
 
 
 def unheard(trial: Any, so_far: Any) -> None:

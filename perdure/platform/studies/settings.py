@@ -58,7 +58,7 @@ class How:
         return asdict(self) | {"tracking_uri": self.tracking_uri and masked(self.tracking_uri), "address": address}
 
 
-def _executor(command: Command, how: How, site: Site, data: Data) -> Executor:
+def executor_of(command: Command, how: How, site: Site, data: Data) -> Executor:
     gpu = any(run.device.startswith("cuda") for run in command.runs)
     if any(isinstance(run, Run) and run.workers > 1 for run in command.runs):
         from ..fleet.ray_train import Trainers

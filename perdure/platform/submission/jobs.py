@@ -19,7 +19,7 @@ from uuid import uuid4
 from ..cluster.addresses import as_typed, expect_dashboard
 from ..storage.locations import DASHBOARD, JOB, STORAGE
 from ..storage.secrets import masked
-from .parcel import ADDRESS, WHOLE, Parcel, _lay, _lay_package, _sent
+from .parcel import ADDRESS, WHOLE, Parcel, lay, lay_package, sent_variables
 from .print_files import contents, printed
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Cluster:
                 return going, False
             id = f"{parcel.id}_{len(before) + 1}"
             with TemporaryDirectory(prefix="perdure-") as folder:
-                _lay(parcel, Path(folder))
+                lay(parcel, Path(folder))
                 variables = {**parcel.runtime.get("env_vars", {}), **parcel.environment}
                 variables |= {JOB: id, DASHBOARD: self.address}
                 os.environ["RAY_RUNTIME_ENV_IGNORE_GITIGNORE"] = "1"  # all of it goes along
@@ -82,7 +82,7 @@ class Cluster:
                         entrypoint=shlex.join(["python", "-m", "perdure", *parcel.words]),
                         submission_id=id,
                         runtime_env={**parcel.runtime, "working_dir": folder, "env_vars": variables},
-                        metadata={"perdure": parcel.line, "sent": json.dumps(_sent(parcel))},
+                        metadata={"perdure": parcel.line, "sent": json.dumps(sent_variables(parcel))},
                     )
                 except RuntimeError as e:
                     if "already been used" not in str(e) and "already exists" not in str(e):
@@ -180,7 +180,7 @@ class Cluster:
         with TemporaryDirectory(prefix="perdure-") as folder, self._plainly():
             Path(folder, "asked.json").write_text(json.dumps(asked))
             if WHOLE in sent:
-                _lay_package(Path(folder))
+                lay_package(Path(folder))
             self._client.submit_job(
                 entrypoint=shlex.join(["python", "-W", "ignore", "-m", "perdure.platform.submission.print_files", id]),
                 submission_id=own,

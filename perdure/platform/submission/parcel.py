@@ -205,21 +205,23 @@ def _says_where(recipe: bytes) -> bool:
     return re.search(rb"^(address|here)\s*:", recipe, flags=re.M) is not None
 
 
-def _lay(parcel: Parcel, folder: Path) -> None:
+def lay(parcel: Parcel, folder: Path) -> None:
+    """Write into a folder what travels."""
     (folder / "command.txt").write_text(parcel.line + "\n")
     for name, content in parcel.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     if parcel.whole:
-        _lay_package(folder)
+        lay_package(folder)
 
 
-def _lay_package(folder: Path) -> None:
+def lay_package(folder: Path) -> None:
+    """Write this package into a folder, for a cluster that has none."""
     package = Path(__file__).parents[2]
     shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _sent(parcel: Parcel) -> dict[str, str]:
+def sent_variables(parcel: Parcel) -> dict[str, str]:
     """What another job needs to find its files: a dashboard may keep the variables of a runtime environment back."""
     own = {**parcel.runtime.get("env_vars", {}), **parcel.environment}
     known = {k: v for k in (STORAGE, MACHINE) if (v := own.get(k))}

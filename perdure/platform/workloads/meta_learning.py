@@ -19,7 +19,7 @@ from ...streams.episodes import Tasks
 from ..runs.journal import Row
 from ..runs.meta_run import MetaRun, meta_build
 from ..runs.workspace import Site
-from .meta_workers import _shared
+from .meta_workers import sharing_workers
 from .work import Step, Workload
 
 DRAWN = 3  # tasks in a picture
@@ -43,7 +43,7 @@ class Meta:
         self.model.load_state_dict((checkpoint or {}).get("still", {}), strict=False)
         still = still_of(self.model)  # may come from anywhere, so that it is kept beside what is learned
         about = {"tasks": tasks} | ({"still": still} if still else {})
-        with _shared(run, self.tasks, self.site, still) if self.site.workers > 1 else nullcontext() as share:
+        with sharing_workers(run, self.tasks, self.site, still) if self.site.workers > 1 else nullcontext() as share:
             for stone in meta_learn(
                 self.tasks, self.model, self.loss, self.learner, optimizer, run.plan, rng, checkpoint, due, share
             ):

@@ -17,7 +17,7 @@ from ..runs.workspace import Site
 
 
 @contextmanager
-def _shared(run: MetaRun, tasks: Tasks, site: Site, still: Params) -> Iterator[Share]:
+def sharing_workers(run: MetaRun, tasks: Tasks, site: Site, still: Params) -> Iterator[Share]:
     """Ray actors that reckon the parts of every meta-batch; which of them does changes no bit."""
     import ray
 

@@ -256,7 +256,7 @@ def test_storage_is_this_folder_only_where_the_cluster_is_this_machine(folder):
 
 
 def test_the_package_goes_along_where_it_is_asked_for(tmp_path):
-    jobs_parcel._lay(Parcel(("run",), ("run",), whole=True), tmp_path)
+    jobs_parcel.lay(Parcel(("run",), ("run",), whole=True), tmp_path)
     assert (tmp_path / "perdure" / "__main__.py").exists() and not list(tmp_path.rglob("__pycache__"))
 
 
