@@ -86,7 +86,7 @@ def fitted(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("words", list(shell_lines()))
 def test_a_line_of_the_docs_runs(words, folder, request):
-    words = [word.replace("file:///tmp", f"file://{folder}") for word in words]
+    words = [word.replace("file:///tmp", f"file://{folder}").replace("'/datasets/", f"'{folder}/") for word in words]
     if words[0] == "submit":  # what is sent, and the line within; a cluster runs such in platform/submission
         submitted = CliRunner().invoke(main.app, [*words[: words.index("--")], "--help"])
         words = words[words.index("--") + 1 :]

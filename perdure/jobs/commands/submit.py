@@ -79,7 +79,7 @@ def submit(
 
         perdure submit --storage s3://bucket/runs -- run "l2(0.1)" --plugin own.py
 
-        perdure submit --storage /shared/runs --send photos -- run naive --on "split(images('photos'))"
+        perdure submit --storage /shared/runs --send photos -- run naive --on "split(images('photos'), 2)"
 
         perdure job list
     """
