@@ -28,6 +28,10 @@ LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 THEIRS = ("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure")  # whose errors are no OSError
 
 
+class NotSeen(ValueError):
+    """Storage that cannot be used from this machine: its library, its login or its answer is lacking."""
+
+
 @contextmanager
 def answered() -> Iterator[None]:
     """A block in which what a storage's own library raises is a ConnectionError."""
@@ -41,7 +45,7 @@ def answered() -> Iterator[None]:
 
 @cache
 def expect_storage(url: str, write: bool = False) -> None:
-    """Raises ValueError where nothing can be kept at an address, or be read from it; asked once in a process."""
+    """Raises NotSeen where nothing can be kept at an address, or be read from it; asked once in a process."""
     scheme = url.partition("://")[0]
     scheme, shown = SAME.get(scheme, scheme), masked(url)
     fs, root = _opened(url, scheme, shown)
@@ -52,7 +56,7 @@ def expect_storage(url: str, write: bool = False) -> None:
     if asking.is_alive():
         problems.append(TimeoutError(f"nothing within {PATIENCE:g} s"))
     if problems:
-        raise ValueError(_told(problems[0], scheme, shown)) from problems[0]
+        raise NotSeen(_told(problems[0], scheme, shown)) from problems[0]
 
 
 def _opened(url: str, scheme: str, shown: str) -> tuple[Any, str]:
@@ -64,11 +68,11 @@ def _opened(url: str, scheme: str, shown: str) -> tuple[Any, str]:
     except ImportError as e:
         library = LIBRARIES.get(scheme)
         remedy = f"pip install {library}" if library else "install it"
-        raise ValueError(f"{shown} needs a library that is not here ({words(e)}); {remedy}, on every machine") from None
+        raise NotSeen(f"{shown} needs a library that is not here ({words(e)}); {remedy}, on every machine") from None
     except Exception as e:
         if _foreign(e) or isinstance(e, OSError):
-            raise ValueError(_told(e, scheme, shown)) from e
-        raise ValueError(f"{shown} is no address of a storage ({words(e)}); name one as s3://bucket/runs") from None
+            raise NotSeen(_told(e, scheme, shown)) from e
+        raise NotSeen(f"{shown} is no address of a storage ({words(e)}); name one as s3://bucket/runs") from None
 
 
 def _asked(fs: Any, root: str, write: bool, fail: Callable[[Exception], None]) -> None:

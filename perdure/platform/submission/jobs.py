@@ -149,6 +149,7 @@ class Cluster:
         From its storage, where this machine sees that; otherwise a job of the same cluster prints it. hint: is told
         that it has to. Raises ValueError.
         """
+        from ..storage.remote_access import NotSeen
         from .fetch import take, taken_from
 
         job = self.job(id)
@@ -156,10 +157,8 @@ class Cluster:
         try:
             if sent[STORAGE] and (made := taken_from(sent[STORAGE], job.id, to)):
                 return made
-        except ValueError:
-            raise
-        except Exception as e:  # of an object store's package, which may be absent, or know no credentials
-            hint(f"{sent[STORAGE]} is not seen from here ({type(e).__name__}: {e}): the cluster is asked for it")
+        except (NotSeen, OSError) as e:
+            hint(f"{e}. It is not seen from here: the cluster is asked for it")
         (about, *_) = self._printed(job.id, sent, [])
         if "files" not in about:
             return None

@@ -98,7 +98,7 @@ def test_a_tracking_password_is_not_written_down(tmp_path):
 
 
 def test_unknown_names_of_the_package_are_refused():
-    with pytest.raises(AttributeError, match="it has __version__, attack, compare, follow, meta, register, resume"):
+    with pytest.raises(AttributeError, match="it has attack, compare, follow, meta, register, resume, tune"):
         perdure.train  # noqa: B018
 
 

@@ -107,7 +107,7 @@ from contextlib import closing
 from perdure.platform.fleet import actor_pool as crew
 from perdure.platform.runs.study import Command
 from perdure.platform.runs.events import Lost, Started
-from perdure.platform.fleet import Fleet
+from perdure.platform.fleet.fleet import Fleet
 from perdure.platform.runs.workspace import Site
 from tests.platform.fleet.test_nodes import COMMAND
 

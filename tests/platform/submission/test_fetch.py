@@ -202,7 +202,7 @@ def test_a_driver_killed_with_an_object_store_is_gone_on_with_here_to_the_same_b
 
 
 def test_a_job_that_has_kept_nothing_is_said(cluster):
-    told = perdure("submit", "--address", cluster, "--", "run", "rehersal(5)")
+    told = perdure("submit", "--address", cluster, "--", "list")
     id = re.search(r"perdure-[0-9a-f]{12}_\d+", told.stderr).group()
     said = perdure("fetch", id, "--address", cluster)
     assert said.exit_code == 2 and f"{id} has kept nothing yet that could be fetched" in said.stderr
