@@ -66,7 +66,8 @@ def tune(
     share: of the training samples, held out to choose by; a test sample is never chosen by. first: only so many
     experiences are searched on. seeds_per_trial: a trial is judged by their mean. finalists: that are made again on
     the whole stream, from `fresh` seeds of their own, and tested; one, or three of a front.
-    iterations, batch, loss, every, judged, tested: of meta-learning. how: fields of `How`.
+    iterations, batch, loss, every, judged, tested: of meta-learning. hear: is called at the end of every trial, with it
+    and with the search so far; an error of it ends the search. how: fields of `How`.
 
     Searched again, it goes on: what is known is not made again. Raises NotationError (a ValueError) for texts that
     cannot be read, at either end of every range; ValueError, DataNotFound and TooFew, as `compare` does.

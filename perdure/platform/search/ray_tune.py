@@ -63,15 +63,19 @@ def fit(
         max_concurrent_trials=None if algorithm or search.scheduler == "pbt" else slots,
         reuse_actors=True,
     )
+    listener = _listener(search, hear)
     where = tune.RunConfig(
         name="tune",
         storage_path=str(folder),
         verbose=0,
         failure_config=tune.FailureConfig(max_failures=RETRIES),
-        callbacks=[_listener(search, hear)],
+        callbacks=[listener],
+        stop=_stopper(listener),
     )
     space = {} if algorithm else {"point": tune.grid_search(search.points())}
     tune.Tuner(tune.with_resources(held, needs), param_space=space, tune_config=config, run_config=where).fit()
+    if listener.problem is not None:
+        raise listener.problem
 
 
 def _trainable() -> type:
@@ -163,24 +167,49 @@ class _Explorer:
 
 
 def _listener(search: Search, hear: Hear) -> Any:
+    """Passes on what trials tell. Tune goes on with a trial whose end it could not tell, for ever: an error of `hear`
+    is kept as `problem`, for the search to end with."""
     from ray import tune
 
     class Listener(tune.Callback):
-        def __init__(self, hear: Hear):
-            self.hear = hear
+        problem: Exception | None = None
 
         def __getstate__(self):
             return {}  # Tune writes itself down, and who listens, with a terminal in hand, is no part of it
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            self.hear(trials.index(trial) + 1, result)
+            self._tell(trials.index(trial) + 1, result)
 
         def on_trial_complete(self, iteration, trials, trial, **info):
-            self.hear(trials.index(trial) + 1, trial.last_result | {"ended": True})
+            self._tell(trials.index(trial) + 1, trial.last_result | {"ended": True})
 
         def on_trial_error(self, iteration, trials, trial, **info):
             told = {"point": json.dumps(_point(search, trial.config)), "after": "[]", "count": 0}
             problem = str(trial.get_error() or "its actor was lost").strip().splitlines()[-1]
-            self.hear(trials.index(trial) + 1, told | {"ended": True, "problem": problem})
+            self._tell(trials.index(trial) + 1, told | {"ended": True, "problem": problem})
 
-    return Listener(hear)
+        def _tell(self, number: int, told: dict[str, Any]) -> None:
+            if self.problem is None:
+                try:
+                    hear(number, told)
+                except Exception as e:
+                    self.problem = e
+
+    return Listener()
+
+
+def _stopper(listener: Any) -> Any:
+    """Stops a search that can no longer be told of."""
+    from ray import tune
+
+    class Stopper(tune.Stopper):
+        def __getstate__(self):
+            return {}
+
+        def __call__(self, trial_id, result):
+            return False
+
+        def stop_all(self):
+            return listener.problem is not None
+
+    return Stopper()

@@ -70,7 +70,7 @@ def here(monkeypatch):
 def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_path):
     heard = []
     made = searched(
-        tmp_path, "rehearsal(choice(20, 50)) + ewc(loguniform(1, 1e4))", trials=3, fresh=2, hear=heard.append
+        tmp_path, "rehearsal(choice(20, 50)) + ewc(loguniform(1, 1e4))", trials=3, fresh=2, hear=lambda trial, made: heard.append(trial)
     )
     assert sorted(t.number for t in heard) == [1, 2, 3] and {t.status for t in made.trials} == {"finished"}
     assert made.best[0].values == (max(t.values[0] for t in made.trials),) and made.table[0] == made.best[0]
@@ -90,6 +90,18 @@ def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_p
     assert made.best[0].runs[0] in text and "ewc.strength" in text and text.count("<svg") == 1
     frame = made.frame()
     assert list(frame["trial"]) == [1, 2, 3] and list(frame["accuracy"]) == [t.values[0] for t in made.trials]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_error_of_who_is_told_of_trials_ends_the_search(tmp_path):
+    """Tune by itself goes on with a trial whose end it could not tell."""
+
+    def hear(trial, made):
+        raise RuntimeError("nobody listens")
+
+    with pytest.raises(RuntimeError, match="nobody listens"):
+        searched(tmp_path, "rehearsal(choice(20, 50))", trials=2, hear=hear)
+    assert len(searched(tmp_path, "rehearsal(choice(20, 50))", trials=2, fresh=0).trials) == 2  # as if it had not been
 
 
 def proposed(search: Search, slots: int, first: int) -> list:
@@ -237,7 +249,7 @@ def test_a_trial_that_diverges_is_told_and_never_the_best(tmp_path):
     anew.begin({"sgd.lr": "1e30"})
     assert anew.step() == told and [len(list(f.glob("attempt-*"))) for f in folders] == [1]  # it is known
     heard, command = [], Command((), search=asdict(search))
-    log = runner.Log(search, command, site, 2, Untracked(), heard.append)
+    log = runner.Log(search, command, site, 2, Untracked(), lambda trial, made: heard.append(trial))
     command.folder(site.home).mkdir(parents=True)
     log(1, told | {"ended": True})
     trial.begin({"sgd.lr": "0.1"})
@@ -393,7 +405,7 @@ KILLED = """
 import sys
 import perdure
 perdure.tune("ewc(loguniform(1, 1e4))", "split(digits, 3)", trials=4, fresh=1, home=sys.argv[1], model="mlp(8)",
-             steps=150, batch_size=16, slots=1, tracking=False, hear=lambda t: print(t.number, t.runs[0], flush=True))
+             steps=150, batch_size=16, slots=1, tracking=False, hear=lambda t, made: print(t.number, t.runs[0], flush=True))
 """
 
 
@@ -412,7 +424,7 @@ def test_a_search_whose_process_is_killed_is_restored(tmp_path):
     spent = {id: (runs / id / "attempts.jsonl").read_bytes() for id in ended}
     assert all((runs / id / "finished").exists() for id in ended) and len(list(runs.glob("*/finished"))) < 4
     heard = []
-    again = perdure.resume(home=str(tmp_path), hear=heard.append)
+    again = perdure.resume(home=str(tmp_path), hear=lambda trial, made: heard.append(trial))
     assert [t.number for t in heard] == [1, 2, 3, 4] and again.trials == heard
     assert [t.status for t in again.trials] == ["finished"] * 4 and len(again.league) == 1
     assert [t.runs[0] for t in again.trials][:2] == ended
