@@ -20,6 +20,7 @@ from ..learner import Learner
 from ..numerics.rng import Rng
 from ..training.requirements import expect_rest
 
+SORTER_STEPS = 500  # of the classifier that tells which condition a dream is of
 CHUNK = 2000  # dreams drawn at once
 
 
@@ -197,7 +198,7 @@ def _sorted(data: Data, x: Tensor, conditions: int, rng: Rng) -> Tensor:
     with seeded(rng.integer("sorter")), torch.enable_grad():
         net = perceptron(x[0].numel(), 256, conditions).to(x.device)
         optimizer = adam(net, 1e-3)
-        for _, (real, y, _) in zip(range(500), batches(data, 128, rng.fold("sorter")), strict=False):
+        for _, (real, y, _) in zip(range(SORTER_STEPS), batches(data, 128, rng.fold("sorter")), strict=False):
             descend(optimizer, F.cross_entropy(net(real), y))
         return net(x.flatten(1)).argmax(1)
 

@@ -70,7 +70,11 @@ def here(monkeypatch):
 def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_path):
     heard = []
     made = searched(
-        tmp_path, "rehearsal(choice(20, 50)) + ewc(loguniform(1, 1e4))", trials=3, fresh=2, hear=lambda trial, made: heard.append(trial)
+        tmp_path,
+        "rehearsal(choice(20, 50)) + ewc(loguniform(1, 1e4))",
+        trials=3,
+        fresh=2,
+        hear=lambda trial, made: heard.append(trial),
     )
     assert sorted(t.number for t in heard) == [1, 2, 3] and {t.status for t in made.trials} == {"finished"}
     assert made.best[0].values == (max(t.values[0] for t in made.trials),) and made.table[0] == made.best[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from perdure.strategies.methods import generative_replay
 from perdure.strategies.training.loop import learn
 from perdure.strategies.training.optimizers import SGD
 from perdure.strategies.training.plan import Plan
@@ -17,6 +18,7 @@ from perdure.testing.streams import blobs
 from ..test_matrix import ALL, NEEDS_TASKS, learner
 
 PLAN = Plan(epochs=1, batch_size=20)
+LEFT_OUT = [("all", 4)]  # two share it
 SAMPLES = 62  # batches of 20, 20, 20 and 2: slices of many sizes, and less than there are workers
 
 
@@ -31,9 +33,10 @@ def main(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     warnings.simplefilter("ignore")
+    generative_replay.SORTER_STEPS = 20  # what sorts dreams need not be good at it here
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    torch.save({name: learned(name) for name in ALL}, folder / f"{rank}.pt")
+    torch.save({name: learned(name) for name in ALL if (name, size) not in LEFT_OUT}, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":
