@@ -409,7 +409,8 @@ KILLED = """
 import sys
 import perdure
 perdure.tune("ewc(loguniform(1, 1e4))", "split(digits, 3)", trials=4, fresh=1, home=sys.argv[1], model="mlp(8)",
-             steps=150, batch_size=16, slots=1, tracking=False, hear=lambda t, made: print(t.number, t.runs[0], flush=True))
+             steps=150, batch_size=16, slots=1, tracking=False,
+             hear=lambda t, made: print(t.number, t.runs[0], flush=True))
 """
 
 
