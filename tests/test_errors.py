@@ -82,7 +82,7 @@ def test_a_text_file_is_no_plugin(tmp_path):
         (PermissionError(13, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose a place"),
         (MemoryError("Unable to allocate 10 TiB"), 2, "error: this needs more memory than there is"),
         (ValueError("expected 1, got 2"), 2, "error: expected 1, got 2"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted; the same line, typed again, "),
     ],
 )
 def test_an_error_ends_in_a_sentence_and_a_code(capsys, error, code, said):

@@ -52,7 +52,7 @@ def bounded() -> Iterator[None]:
     except (*SPOKEN, BrokenPipeError):
         raise
     except KeyboardInterrupt:  # before there were runs to stop, or while they were reported on
-        _leave("interrupted", 130)
+        _leave("interrupted; the same line, typed again, makes what is lacking", 130)
     except Diverged as e:
         _leave(f"failed: {e}", 1)
     except OSError as e:  # data that are not there, a folder that cannot be written to, a disk that is full

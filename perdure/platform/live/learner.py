@@ -97,9 +97,28 @@ class Keeper:
             try:
                 self._learn(taken, number)
             except DataError as e:
-                self.kept.set_aside(SetAside(taken["id"], taken["name"], str(e)))
-                self.kept.drop(number)
-                self.within.clear()
+                self._drop(taken, number, str(e))
+
+    def give_up(self, item: Arrival | SetAside | None, reason: str) -> bool:
+        """Set aside what was left under way, or else an item; whether there was anything.
+
+        Not before anything was learned: what keeps the very first arrival from it may keep all others.
+        """
+        number = len(self.rows)
+        taken = self.kept.taken(number) if number else None
+        if taken is not None:
+            self._drop(taken, number, reason)
+        elif number and item is not None and item.id not in self.seen():
+            self.kept.set_aside(SetAside(item.id, item.name, reason))
+        else:
+            return False
+        return True
+
+    def _drop(self, taken: dict[str, Any], number: int, reason: str) -> None:
+        """Set aside the arrival under way."""
+        self.kept.set_aside(SetAside(taken["id"], taken["name"], reason))
+        self.kept.drop(number)
+        self.within.clear()
 
     @property
     def pausing(self) -> bool:

@@ -13,6 +13,7 @@ from .learner import Keeper
 from .queries import feed
 from .settings import Following
 
+_NOTHING = object()
 LOSSES = 3  # deaths of one actor in a row, without an arrival learned or read between them
 
 
@@ -86,6 +87,10 @@ class Learning:
         self._keeper.go_on() if item is None else self._keeper.take(item)
         return not self._keeper.pausing
 
+    def give_up(self, item: Arrival | SetAside | None, reason: str) -> bool:
+        """Whether there was an arrival to set aside: what was left under way, or else the item."""
+        return self._keeper.give_up(item, reason)
+
     def pause(self) -> None:
         signals.ask()
 
@@ -94,7 +99,8 @@ class Apart:
     """A stream actor and a learner actor; at most `ahead` arrivals are read and not yet taken.
 
     Samples go from one to the other, not through this process. Either may die: another takes its place, a reader that
-    passes over what is known, a learner that goes on from the last bookmark.
+    passes over what is known, a learner that goes on from the last bookmark. An arrival on which learners die again and
+    again is set aside; not two in a row, for then it is not the arrivals that they die of.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class Apart:
         self._source, self._following, self._site, self._serves = source, following, site, serves
         self._idle, self._ahead, self._losses = idle, ahead, 0
         self._learner, self._reader = self._learning(), None
+        self._given_up: Any = _NOTHING  # on what the learners died, of all that came last
 
     def items(self):
         from ray.exceptions import RayActorError
@@ -134,7 +141,7 @@ class Apart:
             yield item
 
     def take(self, item):
-        from ray.exceptions import RayActorError
+        from ray.exceptions import OutOfMemoryError, RayActorError
 
         while True:
             under_way = self._learner.take.remote(item)
@@ -144,13 +151,15 @@ class Apart:
                 self._learner.pause.options(concurrency_group="pulse").remote()
                 _got(under_way)
                 raise
-            except RayActorError as e:
-                self._lost("learner", e)
+            except (RayActorError, OutOfMemoryError) as e:
                 self._learner = self._learning()
+                self._learner_lost(item, e)
                 continue
             if not done:
                 raise KeyboardInterrupt
             self._losses = 0
+            if item is not self._given_up:
+                self._given_up = _NOTHING
             return
 
     def go_on(self):
@@ -164,6 +173,16 @@ class Apart:
                 ray.kill(actor)
         if self._ours:
             connection.disconnect()
+
+    def _learner_lost(self, item: Any, error: Exception) -> None:
+        """Count it, and set the arrival aside that it is one too many for."""
+        try:
+            self._lost("learner", error)
+        except RuntimeError:
+            reason = f"its learner died {self._losses} times in a row ({type(error).__name__})"
+            if self._given_up is not _NOTHING or not _got(self._learner.give_up.remote(item, reason)):
+                raise
+            self._given_up, self._losses = item, 0
 
     def _lost(self, who: str, error: Exception) -> None:
         self._losses += 1

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import perdure
-from perdure.platform.live import queries
+from perdure.platform.live import pipeline, queries
 from perdure.platform.live import state as kept
 from perdure.platform.live.pipeline import Apart
 from perdure.platform.live.settings import Following
@@ -335,3 +335,51 @@ def test_a_source_is_read_no_further_ahead_than_is_asked_for(tmp_path):
             if taken == 3:
                 break
     assert most == 2
+
+
+DEADLY = """
+import os
+from dataclasses import dataclass
+
+import perdure
+from perdure.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Dying(Strategy):
+    at: float = 2.0
+
+    def augment(self, learner, batch, state):
+        if bool((batch.x > self.at).any()):
+            os.kill(os.getpid(), 9)
+        return batch
+
+
+perdure.register("dying", Dying)
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_arrival_that_its_learners_die_of_is_set_aside_and_two_in_a_row_are_no_matter_of_arrivals(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "LOSSES", 1)  # an actor takes seconds to start
+    (tmp_path / "dying.py").write_text(DEADLY)
+
+    def arrivals(*odd):
+        for n in range(5):
+            yield str(n), X + n / 100 + (10 if n in odd else 0), Y
+
+    def learned(state, *odd):
+        how = {"classes": 4, "steps": 5, "tracking": False, "model": "mlp(8)", "plugins": (str(tmp_path / "dying.py"),)}
+        strategy = "dying + rehearsal(20)"
+        return perdure.follow(Generated(lambda: arrivals(*odd)), strategy, state=str(tmp_path / state), **how)
+
+    done = learned("one", 2)
+    assert [row["id"] for row in done.rows] == ["0", "1", "3", "4"]
+    (aside,) = done.asides
+    assert aside["id"] == "2" and "its learner died 2 times in a row (" in aside["reason"]
+    with pytest.raises(RuntimeError, match=r"the learner actor died 2 times in a row"):
+        learned("two", 2, 3)
+    with pytest.raises(RuntimeError, match=r"the learner actor died 2 times in a row"):
+        learned("first", 0)
