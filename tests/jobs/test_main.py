@@ -245,10 +245,8 @@ def test_version_names_what_it_runs_on():
 def test_an_interrupt_before_there_are_runs_is_told_of(capsys):
     with pytest.raises(SystemExit) as left, boundary.bounded():
         raise KeyboardInterrupt
-    assert (
-        left.value.code == 130
-        and capsys.readouterr().err == "interrupted; the same line, typed again, makes what is lacking\n"
-    )
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "interrupted; the same line, typed again, makes what is lacking\n"
 
 
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(folder):
