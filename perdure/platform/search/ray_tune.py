@@ -172,7 +172,9 @@ def _listener(search: Search, hear: Hear) -> Any:
     from ray import tune
 
     class Listener(tune.Callback):
-        problem: Exception | None = None
+        def __init__(self, hear: Hear):
+            self.hear = hear
+            self.problem: Exception | None = None
 
         def __getstate__(self):
             return {}  # Tune writes itself down, and who listens, with a terminal in hand, is no part of it
@@ -191,11 +193,11 @@ def _listener(search: Search, hear: Hear) -> Any:
         def _tell(self, number: int, told: dict[str, Any]) -> None:
             if self.problem is None:
                 try:
-                    hear(number, told)
+                    self.hear(number, told)
                 except Exception as e:
                     self.problem = e
 
-    return Listener()
+    return Listener(hear)
 
 
 def _stopper(listener: Any) -> Any:
@@ -203,6 +205,9 @@ def _stopper(listener: Any) -> Any:
     from ray import tune
 
     class Stopper(tune.Stopper):
+        def __init__(self, listener: Any):
+            self.listener = listener
+
         def __getstate__(self):
             return {}
 
@@ -210,6 +215,6 @@ def _stopper(listener: Any) -> Any:
             return False
 
         def stop_all(self):
-            return listener.problem is not None
+            return self.listener.problem is not None
 
-    return Stopper()
+    return Stopper(listener)

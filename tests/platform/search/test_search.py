@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from dataclasses import asdict, replace
 from math import isnan, log10
@@ -98,10 +99,12 @@ def test_a_search_chooses_on_validation_samples_and_tests_from_fresh_seeds(tmp_p
 
 @pytest.mark.usefixtures("cluster")
 def test_an_error_of_who_is_told_of_trials_ends_the_search(tmp_path):
-    """Tune by itself goes on with a trial whose end it could not tell."""
+    """Tune by itself goes on with a trial whose end it could not tell, and pickles who listens."""
+    terminal = threading.RLock()
 
     def hear(trial, made):
-        raise RuntimeError("nobody listens")
+        with terminal:
+            raise RuntimeError("nobody listens")
 
     with pytest.raises(RuntimeError, match="nobody listens"):
         searched(tmp_path, "rehearsal(choice(20, 50))", trials=2, hear=hear)
