@@ -14,6 +14,7 @@ from perdure.platform.submission import jobs
 from perdure.platform.submission import parcel as jobs_parcel
 from perdure.platform.submission.jobs import Cluster, token
 from perdure.platform.submission.parcel import Parcel, packed
+from perdure.strategies.names import STRATEGIES
 
 from ...heads import head
 
@@ -46,7 +47,7 @@ def id_of(told) -> str:
     return re.search(r"perdure-[0-9a-f]{12}_\d+", told.stderr).group()
 
 
-def test_a_line_runs_there_with_its_recipe_and_plugin(address, folder):
+def test_a_line_runs_there_with_its_recipe_and_plugin(address, folder, monkeypatch):
     """Followed to its end; results and MLflow are in the storage; known to list, status and logs."""
     Path("own.py").write_text(PLUGIN.read_text())
     Path("mine.yaml").write_text("strategies: [naive, l2(0.1)]\nplugin: own.py\nseeds: 1\nepochs: 1\nslots: 2\n")
@@ -66,6 +67,7 @@ def test_a_line_runs_there_with_its_recipe_and_plugin(address, folder):
     status = perdure("job", "status", id[:16], *at)
     assert status.exit_code == 0 and "SUCCEEDED" in status.stdout
     assert f"next:   perdure fetch {id} --address {address}" in perdure("job", "logs", id, *at).stdout
+    monkeypatch.delitem(STRATEGIES, "l2", raising=False)
     came = perdure("fetch", id, *at)  # and is no mystery where its plugin is not loaded
     assert came.stdout.startswith(f"2 of 2 runs are finished\nreport: {folder}/{id}/report.html\nnext:"), came.output
 
