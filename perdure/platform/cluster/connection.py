@@ -13,7 +13,7 @@ from ..storage.locations import JOB
 from ..storage.secrets import masked
 from .addresses import as_typed, expect_head
 from .local import Local, authenticated
-from .ray_globals import tamed
+from .ray_globals import MANY_MACHINES, alone, tamed
 
 _leaving: Thread | None = None  # ends the processes of the last cluster, and may be at it
 _ours: Local | None = None  # the cluster that this process has started and is connected to
@@ -31,8 +31,8 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
     and surprise whoever comes next.
     """
     address = address or ("auto" if os.environ.get(JOB) else None)  # a submitted job's own cluster
-    if not address:  # despite its name the one switch that keeps every server of Ray's on 127.0.0.1
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if not address:
+        os.environ.setdefault(MANY_MACHINES, "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -43,7 +43,7 @@ def connect(address: str | None = None, dashboard: bool = False) -> bool:
         return False
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "ignore_reinit_error": True}
     global _ours
-    with tamed():
+    with tamed(), alone() if not address else nullcontext():
         _ours = None if address else Local(dashboard, quiet)
         if address:
             _join(address, quiet)

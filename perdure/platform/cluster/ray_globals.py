@@ -7,6 +7,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+# despite its name the one switch that keeps every server of Ray's on 127.0.0.1: its processes read it here
+MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """While the block starts a cluster of this machine alone: its servers listen to this machine, in a program too that
+    has imported Ray before, which has read the switch by then."""
+    from ray._private import ray_constants
+
+    with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", os.environ.get(MANY_MACHINES, "0") == "1"):
+        yield
+
 
 @contextmanager
 def tamed() -> Iterator[None]:

@@ -1,5 +1,6 @@
 """A program that connects to Ray stays what it was, and so does what it imports."""
 
+import os
 import subprocess
 import sys
 
@@ -31,3 +32,12 @@ def test_files_in_the_working_folder_that_are_called_as_libraries_are_not_taken_
     program = [sys.executable, "-W", "ignore", "-m", "perdure", *words, "plugin/own.py"]
     told = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert told.returncode == 0, told.stderr + told.stdout
+
+
+def test_servers_listen_to_this_machine_where_a_program_has_imported_ray_before():
+    program = "import ray; from perdure.platform.cluster.connection import connect; connect()\n"
+    program += "print(ray.nodes()[0]['NodeManagerAddress'])"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    line = [sys.executable, "-W", "ignore", "-c", program]
+    told = subprocess.run(line, env=kept, capture_output=True, text=True, timeout=240)
+    assert told.stdout.splitlines() == ["127.0.0.1"], told.stderr
