@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from perdure.platform.api import resume
-from perdure.platform.cluster import connection, local
+from perdure.platform.cluster import local
 from perdure.platform.execution.execute import execute
 from perdure.platform.runs.datasets import Data
 from perdure.platform.runs.lookup import found
@@ -41,16 +42,36 @@ except PermissionError:
 """
 
 
-@pytest.mark.usefixtures("cluster")
+LIVING = """
+import time
+import ray
+from perdure.platform.cluster import connection as cluster
+cluster.connect()
+print(cluster._ours.folder, ray.get_runtime_context().gcs_address, flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def living():
+    """A process with a cluster of its own: it, the cluster's folder and its address."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    line = [sys.executable, "-W", "ignore", "-c", LIVING]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=clean) as process:
+        try:
+            assert process.stdout
+            folder, address = process.stdout.readline().split()
+            yield process, Path(folder), address
+        finally:
+            process.terminate()
+
+
 def test_a_stranger_who_reaches_its_ports_is_refused():
     """Where the tests are root's, the stranger is another user, who may not enter its folder either."""
-    import ray
-
-    ours = connection._ours
-    assert ours is not None and stat.S_IMODE(ours.folder.stat().st_mode) == 0o700
-    words = ["-W", "ignore", "-c", STRANGER, ray.get_runtime_context().gcs_address, str(ours.folder)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+    with living() as (_, theirs, address), tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        assert stat.S_IMODE(theirs.stat().st_mode) == 0o700
+        words = ["-W", "ignore", "-c", STRANGER, address, str(theirs)]
         os.chmod(folder, 0o755)
         (Path(folder) / ".venv").symlink_to(sys.prefix)
         as_user = [str(ROOT / ".ci" / "as_user"), "nobody"] if os.geteuid() == 0 else []
@@ -70,19 +91,8 @@ def test_the_longest_socket_has_a_path_that_may_be(monkeypatch):
     assert len(longest) <= 107
 
 
-LIVING = """
-import time
-from perdure.platform.cluster import connection as cluster
-cluster.connect()
-print(cluster._ours.folder, flush=True)
-time.sleep(600)
-"""
-
-
 def test_what_a_killed_command_leaves_is_swept_by_the_next():
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", LIVING], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout
-        folder = Path(first.stdout.readline().strip())
+    with living() as (first, folder, _):
         local._sweep()
         assert folder.exists()  # its command lives
         family = psutil.Process(first.pid).children(recursive=True)
