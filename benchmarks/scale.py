@@ -144,6 +144,7 @@ def trials_of(size: int) -> float:
     from perdure.platform.cluster import connection
     from perdure.platform.runs import plugins
     from perdure.platform.runs.datasets import Data, packed
+    from perdure.platform.runs.identity import with_content
     from perdure.platform.runs.run import Run
     from perdure.platform.runs.workspace import Site
     from perdure.platform.search.ray_tune import fit
@@ -157,15 +158,16 @@ def trials_of(size: int) -> float:
         plugin.write_text(SLEEPER)
         plugins.load([str(plugin)])
         of = Run("sleeper(uniform(0, 1))", "split(digits, 2)", "mlp(4)", plan=Plan(steps=1, batch_size=8))
-        run = continual(of, 0.1, None)
-        search = Search(run, "split(digits, 2)", ("accuracy",), size + SLOTS)
         site, ends = Site(home, plugins=(str(plugin),)), []
+        data = Data(site)
+        run = with_content(continual(of, 0.1, None), data)
+        search = Search(run, "split(digits, 2)", ("accuracy",), size + SLOTS)
 
         def hear(number: int, told: dict) -> None:
             if "ended" in told:
                 ends.append(time.perf_counter())
 
-        fit(search, site, packed(Data(site).of(run)), 2, SLOTS, 0.0, {}, site.runs.parent / "search", hear)
+        fit(search, site, packed(data.of(run)), 2, SLOTS, 0.0, {}, site.runs.parent / "search", hear)
     ray.shutdown()
     return ends[-1] - ends[SLOTS - 1]  # by then every actor has had one
 
