@@ -13,7 +13,7 @@ test: .venv/ready  ## The whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: .venv/ready  ## An hour of malformed texts, lines and files, and of runs that are killed
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 --dist loadfile tests/fuzz tests/jobs/test_kills.py
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --timeout 0 -n 2 --dist loadfile tests/fuzz tests/jobs/test_kills.py
 
 check: .venv/ready  ## Lint, format, types, layers
 	$(BIN)/ruff check .
