@@ -1,6 +1,6 @@
 """A source and what learns from it: both in this process, or two Ray actors with so many arrivals between them."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -115,7 +115,7 @@ class Apart:
     ):
         self._ours = connection.connect(address)
         self._source, self._following, self._site, self._serves = source, following, site, serves
-        self._idle, self._ahead, self._losses = idle, ahead, 0
+        self._idle, self._ahead, self._losses = idle, ahead, Counter()
         self._learner, self._reader = self._learning(), None
         self._given_up: Any = _NOTHING  # on what the learners died, of all that came last
 
@@ -134,7 +134,8 @@ class Apart:
                 if not _got(more):
                     return
             except RayActorError as e:
-                self._lost("stream", e)
+                if self._once_too_often("stream"):
+                    raise self._dead("stream", e) from e
                 self._reader = None
                 continue
             waiting.popleft()
@@ -157,7 +158,7 @@ class Apart:
                 continue
             if not done:
                 raise KeyboardInterrupt
-            self._losses = 0
+            self._losses.clear()
             if item is not self._given_up:
                 self._given_up = _NOTHING
             return
@@ -175,19 +176,21 @@ class Apart:
             connection.disconnect()
 
     def _learner_lost(self, item: Any, error: Exception) -> None:
-        """Count it, and set the arrival aside that it is one too many for."""
-        try:
-            self._lost("learner", error)
-        except RuntimeError:
-            reason = f"its learner died {self._losses} times in a row ({type(error).__name__})"
-            if self._given_up is not _NOTHING or not _got(self._learner.give_up.remote(item, reason)):
-                raise
-            self._given_up, self._losses = item, 0
+        """Count it, and set the arrival aside that it is one too many for. Raises RuntimeError where there is none."""
+        if not self._once_too_often("learner"):
+            return
+        reason = f"its learner died {self._losses['learner']} times in a row ({type(error).__name__})"
+        if self._given_up is not _NOTHING or not _got(self._learner.give_up.remote(item, reason)):
+            raise self._dead("learner", error)
+        self._given_up = item
+        self._losses.clear()
 
-    def _lost(self, who: str, error: Exception) -> None:
-        self._losses += 1
-        if self._losses > LOSSES:
-            raise RuntimeError(f"the {who} actor died {self._losses} times in a row ({type(error).__name__})")
+    def _once_too_often(self, who: str) -> bool:
+        self._losses[who] += 1
+        return self._losses[who] > LOSSES
+
+    def _dead(self, who: str, error: Exception) -> RuntimeError:
+        return RuntimeError(f"the {who} actor died {self._losses[who]} times in a row ({type(error).__name__})")
 
     def _learning(self) -> Any:
         import ray
